@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Turns "this ownership into that" into an ordered list of steps. A plan is the difference
+ * between what is (facts) and what shall be (terms, or the record of the host), so it can be
+ * made again at any moment: after a failed step or a crash the same call gives exactly what is
+ * left to do, and nothing when there is nothing to do. The plan is the truth: Explain shows the
+ * very steps that Acquire runs.
+ */
+
+#include "core/registry.h"
+#include "core/step.h"
+
+/* Something that stands in the way of a plan. */
+typedef struct Obstacle {
+        char *code;   /* machine-readable: "mounted", "network-address", "no-vfio-driver" */
+        char *device; /* the device in the way */
+        char *text;   /* for people: what, and what to do */
+} Obstacle;
+
+typedef struct Obstacles {
+        Obstacle *items;
+        size_t n;
+} Obstacles;
+
+#define OBSTACLES_NULL ((Obstacles){})
+void obstacles_clear(Obstacles *o);
+int obstacles_add(Obstacles *o, const char *code, const char *device, const char *fmt, ...)
+        _printf_(4, 5);
+#define _cleanup_obstacles_ _cleanup_(obstacles_clear)
+
+/* The steps that make the group serve these terms. What the facts already show to be impossible
+ * is added to *obstacles (the plan is then empty). 0 or -ENOMEM. */
+int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, Plan *ret,
+               Obstacles *obstacles);
+
+/* The steps that put back what the group's record says. 0 or -ENOMEM. */
+int plan_restore(const Group *g, Plan *ret);
+
+/* The devices of a claim that its steps take from a driver: what must be inspected first. */
+int plan_disturbed(const Plan *plan, char ***ret_devices);
+
+/* Does the group look, by its devices' facts, as its terms say it should? For recovery and to
+ * see foreign meddling. */
+bool group_is_switched(const Group *g, const Terms *terms);

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Devices, groups and leases, and the rules of who may own what. Pure: no I/O and no clock. Each
+ * function changes the model and adds what it changed to a Changes record; the manager passes
+ * that to the store and then to the bus. The states and their transitions stand in
+ * docs/states.md.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uthash.h>
+
+#include "core/device.h"
+#include "core/fault.h"
+#include "core/types.h"
+
+typedef struct Device Device;
+typedef struct Group Group;
+typedef struct Lease Lease;
+typedef struct Registry Registry;
+
+typedef struct Owner {
+        uid_t uid;
+        char *name;
+} Owner;
+
+/* What a lease asks of the kernel. Two leases share a group only if their terms agree. */
+typedef struct Terms {
+        OwnerKind kind;
+        Access access;             /* kind user only */
+        char *driver;              /* wished kernel driver, NULL: the usual one */
+        char *default_domain_type; /* wished, NULL: as it is */
+        char *reset;               /* "auto" (NULL means the same), "none", or a method */
+} Terms;
+
+typedef struct Request {
+        char **devices;
+        Terms terms;
+        Owner owner;
+        uid_t uid; /* who gets the nodes: the owner's uid unless a privileged caller says */
+        char *label;
+        HolderType holder;
+        pid_t holder_pid;           /* HOLDER_PROCESS */
+        uint64_t holder_start;      /* its start time, clock ticks since boot */
+        char *holder_name;          /* HOLDER_CONNECTION: unique bus name */
+        bool force;
+        uint64_t created;           /* CLOCK_BOOTTIME, microseconds */
+        uint64_t expires;           /* the same clock; UINT64_MAX: never */
+} Request;
+
+#define REQUEST_NULL                                                                               \
+        ((Request){ .terms = { .kind = _OWNER_KIND_INVALID }, .expires = UINT64_MAX })
+
+void request_clear(Request *r);
+#define _cleanup_request_ _cleanup_(request_clear)
+
+/* What the host had before the first lease on the device's group. */
+typedef struct HostRecord {
+        bool valid;
+        char *driver;
+        char *driver_override;
+} HostRecord;
+
+struct Device {
+        DeviceFacts facts;
+        Group *group; /* NULL: the device has no IOMMU group */
+        HostRecord record;
+        char *in_use; /* why the host needs it, as last inspected; NULL: it does not */
+        Device *next; /* Group.devices, sorted by name */
+        UT_hash_handle hh;
+};
+
+struct Group {
+        unsigned id;
+        GroupState state;
+        unsigned count;           /* leases that hold a right on it */
+        Owner owner;              /* valid while state is not free, failed or lost */
+        Terms terms;
+        uid_t node_uid;           /* who gets the nodes of a user lease */
+        char *recorded_type;      /* default domain type before the first lease */
+        bool recorded;            /* the records of this group and its devices are valid */
+        char *waits_for;          /* what a draining or failed group waits for, for people */
+        Device *devices;
+        size_t n_devices;
+        Lease **leases;           /* those that count */
+        size_t n_leases;
+        void *userdata;           /* the manager's switch of this group */
+        UT_hash_handle hh;
+};
+
+struct Lease {
+        char *id;                 /* "l7" */
+        unsigned long long seq;
+        LeaseState state;
+        Request request;          /* the devices are sorted and without duplicates */
+        Group **groups;           /* sorted by id; empty once the right is gone */
+        size_t n_groups;
+        Fault failure;            /* LEASE_FAILED, LEASE_LOST */
+        char *ended;              /* reason of LEASE_ENDED: "released", "holder-died", ... */
+        char *warning;            /* e.g. no usable reset method */
+        void *userdata;           /* the manager's holder watch */
+        UT_hash_handle hh;
+};
+
+/* What one call changed. Each object appears once; pointers are valid until the next call that
+ * can free objects (registry_forget_lease(), registry_device_removed()). */
+typedef struct Changes {
+        Group **groups;
+        size_t n_groups;
+        Lease **leases;
+        size_t n_leases;
+        Device **devices;
+        size_t n_devices;
+} Changes;
+
+#define CHANGES_NULL ((Changes){})
+void changes_clear(Changes *c);
+#define _cleanup_changes_ _cleanup_(changes_clear)
+
+/* registry */
+int registry_new(Registry **ret);
+Registry *registry_free(Registry *r);
+DEFINE_CLEANUP(Registry *, registry_free);
+
+Device *registry_device(Registry *r, const char *name);
+Group *registry_group(Registry *r, unsigned id);
+Lease *registry_lease(Registry *r, const char *id);
+/* The hash tables themselves, for iteration: HASH_ITER(hh, ...) or ->hh.next. Groups are in
+ * ascending order of id, devices of name, leases of age. */
+Device *registry_devices(Registry *r);
+Group *registry_groups(Registry *r);
+Lease *registry_leases(Registry *r);
+
+/* observing */
+
+/* The observer read this device (new or changed). A device that moved to another group is
+ * taken out of the old one. 0 or -ENOMEM. */
+int registry_device_seen(Registry *r, const DeviceFacts *facts, Changes *c);
+/* The device is gone. Leases on its group end as lost; the group goes when it is empty. */
+int registry_device_removed(Registry *r, const char *name, Changes *c);
+int registry_device_set_in_use(Device *d, const char *why, Changes *c);
+
+/* leases */
+
+/*
+ * Checks the request against the ownership rules and reserves all its groups or none.
+ * Takes over the contents of *request on success (it is then REQUEST_NULL).
+ * On success *ret is a lease in state
+ *   active      every group was owned already on the same terms: only counts went up;
+ *   activating  the groups in state claiming need their steps run.
+ * Refusals (-ECANCELED with the fault set): NoSuchDevice, NoIommu, Unsupported, Busy, Quarantined,
+ * Lost, NotViable, InvalidArgs. -ENOMEM otherwise. Nothing is changed then.
+ */
+int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fault *fault);
+
+/* The same check, which changes nothing and gives the groups concerned (free with free()). */
+int registry_check(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
+                   Fault *fault);
+
+/* For the store: takes a lease of a former run back in, on groups whose state and record have
+ * been set by registry_adopt_group(). seq is kept; Lease.state is as given. */
+int registry_adopt_lease(Registry *r, const char *id, LeaseState state, Request *request,
+                         Lease **ret, Changes *c);
+int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *owner,
+                         const Terms *terms, uid_t node_uid, const char *recorded_type, Changes *c);
+
+/* The steps of a claiming group are done: it is owned, and leases all of whose groups are owned
+ * become active. */
+int registry_group_claimed(Registry *r, Group *g, Changes *c);
+/* A step failed. Leases on it fail with a copy of *why, and all their groups are given up as by
+ * registry_lease_end(). */
+int registry_group_claim_failed(Registry *r, Group *g, const Fault *why, Changes *c);
+
+/* The right is gone: every group of the lease counts one down; at zero a group goes to draining
+ * (or straight to free if nothing was switched). state is what the lease becomes: ended, failed
+ * or lost. */
+int registry_lease_end(Registry *r, Lease *l, LeaseState state, const char *reason, Changes *c);
+/* active <-> unconfirmed, active -> revoking, and setting expiry; false if not allowed now. */
+bool registry_lease_set_state(Registry *r, Lease *l, LeaseState state, Changes *c);
+void registry_lease_set_expires(Lease *l, uint64_t expires, Changes *c);
+/* Frees a lease that is ended, failed or lost. */
+void registry_forget_lease(Registry *r, Lease *l);
+
+/* the way back */
+
+int registry_group_set_waits_for(Group *g, const char *who, Changes *c);
+/* Nobody has it open any more, and it is ours: draining -> restoring. */
+int registry_group_drained(Registry *r, Group *g, Changes *c);
+/* What was recorded is back and verified: -> free. The record is dropped. */
+int registry_group_restored(Registry *r, Group *g, Changes *c);
+int registry_group_failed(Registry *r, Group *g, const char *why, Changes *c);
+int registry_group_lost(Registry *r, Group *g, const char *why, Changes *c);
+/* failed or lost -> restoring: try again. -EINVAL in other states. */
+int registry_group_retry(Registry *r, Group *g, Changes *c);
+/* failed or lost -> free: what is there now is right, the record is dropped. */
+int registry_group_accept(Registry *r, Group *g, Changes *c);
+
+/* "0000:3b:00.0, 0000:3b:00.1": the names of a group's devices, for messages. */
+char *group_device_names(const Group *g);
+/* "lease l3 of dpdk (uid 1000)": who holds a group, for messages. */
+char *group_describe_owner(const Group *g);
