@@ -14,22 +14,22 @@
 #include "util/cleanup.h"
 
 typedef struct DeviceFacts {
-        char *name;            /* as its bus names it: "0000:3b:00.0" */
-        char *bus;             /* "pci" */
+        char *name; /* as its bus names it: "0000:3b:00.0" */
+        char *bus;  /* "pci" */
         uint16_t vendor;
         uint16_t model;
-        uint32_t class_code;   /* 24 bits: base class, subclass, interface */
-        char *vendor_name;     /* for people, from hwdb; may be NULL */
+        uint32_t class_code; /* 24 bits: base class, subclass, interface */
+        char *vendor_name;   /* for people, from hwdb; may be NULL */
         char *model_name;
-        int group;             /* IOMMU group number, -1: none */
-        int numa_node;         /* -1: none */
-        char *driver;          /* bound kernel driver; NULL: none */
-        char *driver_override; /* NULL: none */
-        char *vfio_module;     /* best VFIO module by modules.alias, NULL: none matches */
-        char *vfio_driver;     /* the driver that module registers: "vfio-pci" */
-        unsigned num_vfs;      /* VFs enabled on this PF */
-        char *physfn;          /* name of the PF of a VF, else NULL */
-        bool bridge;           /* header type is not that of an endpoint */
+        int group;                 /* IOMMU group number, -1: none */
+        int numa_node;             /* -1: none */
+        char *driver;              /* bound kernel driver; NULL: none */
+        char *driver_override;     /* NULL: none */
+        char *vfio_module;         /* best VFIO module by modules.alias, NULL: none matches */
+        char *vfio_driver;         /* the driver that module registers: "vfio-pci" */
+        unsigned num_vfs;          /* VFs enabled on this PF */
+        char *physfn;              /* name of the PF of a VF, else NULL */
+        bool bridge;               /* header type is not that of an endpoint */
         char *default_domain_type; /* of its group: "DMA", "DMA-FQ", "identity"; NULL: unknown */
 } DeviceFacts;
 
@@ -45,7 +45,8 @@ bool device_facts_equal(const DeviceFacts *a, const DeviceFacts *b);
 bool driver_is_harmless(const char *driver);
 bool driver_is_vfio(const char *driver);
 
-/* True if name has the shape "dddd:bb:dd.f" (lower-case hexadecimal) of a PCI device. */
+/* True if name has the shape "dddd:bb:dd.f" (lower-case hexadecimal) of a PCI device; the domain may
+ * have up to eight digits. */
 bool device_name_is_pci(const char *name);
 
 /* Total order over names, used wherever several devices or groups are handled. */

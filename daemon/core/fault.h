@@ -27,10 +27,11 @@ static inline bool fault_is_set(const Fault *f) {
  * -ECANCELED, so that a refusal is "return fault_set(...)". */
 int fault_set(Fault *f, ErrorCode code, const char *fmt, ...) _printf_(3, 4);
 
-/* The fault for a lack of memory; needs none itself. */
+/* The fault for a lack of memory; needs none itself. Always returns -ENOMEM. */
 int fault_set_oom(Fault *f);
 
 void fault_clear(Fault *f);
+/* Replaces *to. 0 or -ENOMEM. */
 int fault_copy(Fault *to, const Fault *from);
 
 #define _cleanup_fault_ _cleanup_(fault_clear)

@@ -1,1 +1,325 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "core/planner-private.h"
+#include "util/strings.h"
+
+void obstacles_clear(Obstacles *o) {
+        for (size_t i = 0; i < o->n; i++) {
+                free(o->items[i].code);
+                free(o->items[i].device);
+                free(o->items[i].text);
+        }
+        free(o->items);
+        *o = OBSTACLES_NULL;
+}
+
+int obstacles_add(Obstacles *o, const char *code, const char *device, const char *fmt, ...) {
+        Obstacle *longer = reallocarray(o->items, o->n + 1, sizeof(Obstacle)), added = {};
+        va_list ap;
+        int r;
+
+        if (!longer)
+                return -ENOMEM;
+        o->items = longer;
+        va_start(ap, fmt);
+        r = vasprintf(&added.text, fmt, ap);
+        va_end(ap);
+        if (r < 0)
+                return -ENOMEM;
+        if (str_set(&added.code, code) < 0 || str_set(&added.device, device) < 0) {
+                free(added.code);
+                free(added.text);
+                return -ENOMEM;
+        }
+        o->items[o->n++] = added;
+        return 0;
+}
+
+int moves_init(Moves *m, const Group *g) {
+        m->items = calloc(g->n_devices + 1, sizeof(Move));
+        return m->items ? 0 : -ENOMEM;
+}
+
+void moves_clear(Moves *m) {
+        free(m->items);
+        *m = (Moves){};
+}
+
+int plan_group_step(Plan *p, const Group *g, StepKind kind, const char *value, const char *former) {
+        return plan_add(p, &(Step){ .kind = kind,
+                                    .group = g->id,
+                                    .value = (char *)value,
+                                    .former = (char *)former });
+}
+
+int plan_node_right(Plan *p, const Group *g, StepKind kind, uid_t uid) {
+        return plan_add(p, &(Step){ .kind = kind, .group = g->id, .uid = uid });
+}
+
+/* Does the move have a step of this kind, and which? */
+static bool move_step(const Move *m, StepKind kind, Step *s) {
+        const DeviceFacts *f = &m->device->facts;
+
+        *s = (Step){ .kind = kind, .device = f->name, .group = m->device->group->id };
+        if (kind == STEP_SET_OVERRIDE) {
+                s->value = (char *)m->override;
+                s->former = f->driver_override;
+                return m->set_override;
+        }
+        if (kind == STEP_UNBIND) {
+                s->value = s->former = f->driver;
+                s->force = m->force;
+                return m->unbind;
+        }
+        if (kind == STEP_BIND)
+                s->value = (char *)m->bind;
+        if (kind == STEP_RESET)
+                s->value = (char *)m->reset;
+        return kind == STEP_PROBE ? m->probe : s->value != NULL;
+}
+
+int plan_moves(Plan *p, const Moves *m, StepKind kind) {
+        Step s;
+
+        for (size_t i = 0; i < m->n; i++)
+                if (move_step(&m->items[i], kind, &s) && plan_add(p, &s) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
+/* A device that came after the records were taken is not touched: what to put back is not known. */
+static bool device_is_ours(const Group *g, const Device *d) {
+        return !g->recorded || d->record.valid;
+}
+
+/* The driver that a device is to have. */
+static const char *goal_driver(const Device *d, const Terms *t) {
+        if (t->kind == OWNER_KIND_USER)
+                return str_empty(t->driver) ? d->facts.vfio_driver : t->driver;
+        if (!str_empty(t->driver) && !d->facts.bridge)
+                return t->driver;
+        return d->record.valid && !str_empty(d->record.driver) ? d->record.driver : d->facts.driver;
+}
+
+/* The default domain type that has to be written; NULL: none. What "auto" gave cannot be told
+ * from what is there, so that one is written whenever a claim is under way. */
+static const char *goal_type(const Group *g, const Terms *t) {
+        const char *type = group_type(g);
+
+        if (t->kind == OWNER_KIND_USER)
+                return str_eq(type, "identity") ? "DMA" : NULL;
+        if (str_empty(t->default_domain_type) || str_eq(t->default_domain_type, type))
+                return NULL;
+        return t->default_domain_type;
+}
+
+/* A binding to a VFIO driver from before the first lease was another owner's: his descriptors
+ * have to die. */
+static bool needs_rebind(const Group *g, const Device *d) {
+        return g->state == GROUP_FREE ||
+               (g->state == GROUP_CLAIMING && driver_is_vfio(d->record.driver));
+}
+
+static int check_user_endpoint(const Device *d, const Terms *t, Obstacles *o) {
+        const DeviceFacts *f = &d->facts;
+
+        if (str_empty(f->vfio_driver))
+                return obstacles_add(o, "no-vfio-driver", f->name,
+                                     "No VFIO driver is known for %s; is the module vfio_pci "
+                                     "installed for this kernel?",
+                                     f->name);
+        if (!str_empty(t->driver) && !str_eq(t->driver, f->vfio_driver) &&
+            !str_eq(t->driver, "vfio-pci"))
+                return obstacles_add(o, "driver-not-vfio", f->name,
+                                     "%s is no VFIO driver for %s; those are %s and vfio-pci",
+                                     t->driver, f->name, f->vfio_driver);
+        return 0;
+}
+
+static void move_user(const Group *g, const Device *d, const Terms *t, bool retype, Move *m) {
+        const DeviceFacts *f = &d->facts;
+        const char *goal = goal_driver(d, t);
+        bool moves;
+
+        if (f->bridge) {
+                if (!driver_is_in_the_way(f->driver))
+                        return;
+                /* a name that no driver has keeps all of them away */
+                *m = (Move){ .override = "none", .unbind = true };
+                m->set_override = !str_eq(f->driver_override, m->override);
+                return;
+        }
+        moves = retype || !str_eq(f->driver, goal) || needs_rebind(g, d);
+        m->set_override = !str_eq(f->driver_override, goal);
+        m->override = goal;
+        m->unbind = moves && !str_empty(f->driver);
+        m->bind = moves ? goal : NULL;
+}
+
+static void move_kernel(const Device *d, const Terms *t, bool retype, Move *m) {
+        const DeviceFacts *f = &d->facts;
+        const char *goal = goal_driver(d, t);
+        bool moves = !str_eq(f->driver, goal) || (retype && driver_is_in_the_way(f->driver));
+
+        if (f->bridge && t->kind == OWNER_KIND_PRIVATE_DOMAIN)
+                return;
+        m->set_override = !f->bridge && !str_empty(t->driver) && !str_eq(f->driver, goal) &&
+                          !str_eq(f->driver_override, goal);
+        m->override = goal;
+        m->unbind = moves && !str_empty(f->driver);
+        m->bind = moves ? goal : NULL;
+}
+
+static int check_move(const Group *g, const Move *m, const Terms *t, bool retype, Obstacles *o) {
+        const DeviceFacts *f = &m->device->facts;
+
+        if (!device_is_ours(g, m->device)) {
+                if (!driver_is_in_the_way(f->driver) || (t->kind != OWNER_KIND_USER && !retype))
+                        return 0;
+                return obstacles_add(o, "joined-late", f->name,
+                                     "%s joined IOMMU group %u while that was being switched and is "
+                                     "used by the driver %s; unbind it or try again",
+                                     f->name, g->id, f->driver);
+        }
+        if (f->num_vfs > 0 && (m->unbind || m->bind))
+                return obstacles_add(o, "vfs-enabled", f->name,
+                                     "%s has %u virtual functions enabled, which its driver would "
+                                     "take away; disable them first",
+                                     f->name, f->num_vfs);
+        if (t->kind == OWNER_KIND_USER && !f->bridge)
+                return check_user_endpoint(m->device, t, o);
+        return 0;
+}
+
+static int find_moves(const Group *g, const Terms *t, bool retype, bool force, Moves *moves,
+                      Obstacles *o) {
+        if (moves_init(moves, g) < 0)
+                return -ENOMEM;
+        for (const Device *d = g->devices; d; d = d->next) {
+                Move *m = &moves->items[moves->n++];
+
+                if (device_is_ours(g, d)) {
+                        if (t->kind == OWNER_KIND_USER)
+                                move_user(g, d, t, retype, m);
+                        else
+                                move_kernel(d, t, retype, m);
+                }
+                m->device = d;
+                m->force = force;
+                if (check_move(g, m, t, retype, o) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static bool group_has_driver(const Group *g, const char *driver) {
+        for (const Device *d = g->devices; d; d = d->next)
+                if (str_eq(d->facts.driver, driver))
+                        return true;
+        return false;
+}
+
+/* The module of a driver that some device is on already is loaded. */
+static int plan_modules(Plan *p, const Group *g, const Moves *moves) {
+        for (size_t i = 0; i < moves->n; i++) {
+                const Move *m = &moves->items[i];
+                const DeviceFacts *f = &m->device->facts;
+                const char *module = str_eq(m->bind, f->vfio_driver) ? f->vfio_module : "vfio_pci";
+                bool planned = false;
+
+                if (!m->bind || str_empty(module) || group_has_driver(g, m->bind))
+                        continue;
+                for (size_t k = 0; k < p->n; k++)
+                        planned = planned || str_eq(p->steps[k].value, module);
+                if (!planned && plan_group_step(p, g, STEP_LOAD_MODULE, module, NULL) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+bool moves_leave_vfio(const Moves *moves) {
+        for (size_t i = 0; i < moves->n; i++)
+                if (moves->items[i].unbind && driver_is_vfio(moves->items[i].device->facts.driver))
+                        return true;
+        return false;
+}
+
+static int plan_unbind(Plan *p, const Group *g, const Moves *moves) {
+        /* one who came before the daemon may still have files open, for which an unbind would wait
+         * without end */
+        if (moves_leave_vfio(moves) && plan_group_step(p, g, STEP_WAIT_CLOSED, NULL, NULL) < 0)
+                return -ENOMEM;
+        return plan_moves(p, moves, STEP_UNBIND);
+}
+
+int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, Plan *ret,
+               Obstacles *obstacles) {
+        const char *type = goal_type(g, terms), *now = group_type(g);
+        bool retype = type && !(str_eq(now, "DMA") && str_eq(type, "DMA-FQ"));
+        bool user = terms->kind == OWNER_KIND_USER;
+        _cleanup_moves_ Moves moves = {};
+        _cleanup_plan_ Plan p = PLAN_NULL;
+        size_t known = obstacles->n;
+
+        if (g->state != GROUP_OWNED || !group_is_switched(g, terms)) {
+                if (find_moves(g, terms, retype, force, &moves, obstacles) < 0)
+                        return -ENOMEM;
+                if (obstacles->n == known &&
+                    ((user && plan_modules(&p, g, &moves) < 0) ||
+                     plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 ||
+                     plan_unbind(&p, g, &moves) < 0 ||
+                     (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
+                     plan_moves(&p, &moves, STEP_BIND) < 0 ||
+                     (user && terms->access == ACCESS_NODE &&
+                      (plan_group_step(&p, g, STEP_WAIT_NODE, NULL, NULL) < 0 ||
+                       plan_node_right(&p, g, STEP_GRANT_NODE, node_uid) < 0))))
+                        return -ENOMEM;
+        }
+        *ret = p;
+        p = PLAN_NULL;
+        return 0;
+}
+
+static int name_compare(const void *a, const void *b) {
+        return device_name_compare(*(char *const *)a, *(char *const *)b);
+}
+
+int plan_disturbed(const Plan *plan, char ***ret_devices) {
+        _cleanup_(strv_freep) char **names = calloc(1, sizeof(char *));
+
+        if (!names)
+                return -ENOMEM;
+        for (size_t i = 0; i < plan->n; i++) {
+                const Step *s = &plan->steps[i];
+
+                if (s->kind == STEP_UNBIND && !strv_contains(names, s->device) &&
+                    strv_extend(&names, s->device) < 0)
+                        return -ENOMEM;
+        }
+        qsort(names, strv_length(names), sizeof(char *), name_compare);
+        *ret_devices = TAKE_PTR(names);
+        return 0;
+}
+
+static bool device_is_switched(const Group *g, const Device *d, const Terms *t) {
+        const DeviceFacts *f = &d->facts;
+
+        if (t->kind == OWNER_KIND_USER) {
+                if (f->bridge || !device_is_ours(g, d))
+                        return !driver_is_in_the_way(f->driver);
+                return str_empty(t->driver) ? driver_is_vfio(f->driver)
+                                            : str_eq(f->driver, t->driver);
+        }
+        if (!device_is_ours(g, d) || (f->bridge && t->kind == OWNER_KIND_PRIVATE_DOMAIN))
+                return true;
+        return str_eq(f->driver, goal_driver(d, t));
+}
+
+bool group_is_switched(const Group *g, const Terms *t) {
+        for (const Device *d = g->devices; d; d = d->next)
+                if (!device_is_switched(g, d, t))
+                        return false;
+        return !goal_type(g, t) || str_eq(t->default_domain_type, "auto");
+}

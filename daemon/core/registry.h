@@ -44,16 +44,15 @@ typedef struct Request {
         uid_t uid; /* who gets the nodes: the owner's uid unless a privileged caller says */
         char *label;
         HolderType holder;
-        pid_t holder_pid;           /* HOLDER_PROCESS */
-        uint64_t holder_start;      /* its start time, clock ticks since boot */
-        char *holder_name;          /* HOLDER_CONNECTION: unique bus name */
+        pid_t holder_pid;      /* HOLDER_PROCESS */
+        uint64_t holder_start; /* its start time, clock ticks since boot */
+        char *holder_name;     /* HOLDER_CONNECTION: unique bus name */
         bool force;
-        uint64_t created;           /* CLOCK_BOOTTIME, microseconds */
-        uint64_t expires;           /* the same clock; UINT64_MAX: never */
+        uint64_t created; /* CLOCK_BOOTTIME, microseconds */
+        uint64_t expires; /* the same clock; UINT64_MAX: never */
 } Request;
 
-#define REQUEST_NULL                                                                               \
-        ((Request){ .terms = { .kind = _OWNER_KIND_INVALID }, .expires = UINT64_MAX })
+#define REQUEST_NULL ((Request){ .terms = { .kind = _OWNER_KIND_INVALID }, .expires = UINT64_MAX })
 
 void request_clear(Request *r);
 #define _cleanup_request_ _cleanup_(request_clear)
@@ -69,57 +68,75 @@ struct Device {
         DeviceFacts facts;
         Group *group; /* NULL: the device has no IOMMU group */
         HostRecord record;
-        char *in_use; /* why the host needs it, as last inspected; NULL: it does not */
-        Device *next; /* Group.devices, sorted by name */
+        char *in_use;       /* why the host needs it, as last inspected; NULL: it does not */
+        bool published;     /* the bus layer has announced it; likewise below */
+        Device *next;       /* Group.devices, sorted by name */
+        size_t change_slot; /* index in the last Changes that it was added to */
         UT_hash_handle hh;
 };
 
 struct Group {
         unsigned id;
         GroupState state;
-        unsigned count;           /* leases that hold a right on it */
-        Owner owner;              /* valid while state is not free, failed or lost */
-        Terms terms;
-        uid_t node_uid;           /* who gets the nodes of a user lease */
-        char *recorded_type;      /* default domain type before the first lease */
-        bool recorded;            /* the records of this group and its devices are valid */
-        char *waits_for;          /* what a draining or failed group waits for, for people */
+        unsigned count;      /* leases that hold a right on it */
+        Owner owner;         /* the present or, while count is 0, the former one; until free */
+        Terms terms;         /* likewise */
+        uid_t node_uid;      /* who gets the nodes of a user lease */
+        char *recorded_type; /* default domain type before the first lease */
+        bool recorded;       /* recorded_type and the devices' records are taken */
+        char *owed_type;     /* while free: the type to go back to when no driver is bound */
+        char *waits_for;     /* what a draining, failed or lost group waits for, for people */
         Device *devices;
         size_t n_devices;
-        Lease **leases;           /* those that count */
+        Lease **leases; /* those that count */
         size_t n_leases;
-        void *userdata;           /* the manager's switch of this group */
+        void *userdata; /* the manager's switch of this group */
+        bool published;
+        Group *next_vanished;
+        size_t change_slot;
         UT_hash_handle hh;
 };
 
 struct Lease {
-        char *id;                 /* "l7" */
+        char *id; /* "l7" */
         unsigned long long seq;
         LeaseState state;
-        Request request;          /* the devices are sorted and without duplicates */
-        Group **groups;           /* sorted by id; empty once the right is gone */
+        Request request; /* the devices are sorted and without duplicates */
+        Group **groups;  /* sorted by id; empty once the right is gone */
         size_t n_groups;
-        Fault failure;            /* LEASE_FAILED, LEASE_LOST */
-        char *ended;              /* reason of LEASE_ENDED: "released", "holder-died", ... */
-        char *warning;            /* e.g. no usable reset method */
-        void *userdata;           /* the manager's holder watch */
+        Fault failure;  /* LEASE_FAILED, LEASE_LOST */
+        char *ended;    /* reason of LEASE_ENDED: "released", "holder-died", ... */
+        char *warning;  /* e.g. no usable reset method */
+        void *userdata; /* the manager's holder watch */
+        bool published;
+        size_t change_slot;
         UT_hash_handle hh;
 };
 
-/* What one call changed. Each object appears once; pointers are valid until the next call that
- * can free objects (registry_forget_lease(), registry_device_removed()). */
+/* What one call, or several in a row, changed. Each object appears once. A group with n_devices == 0
+ * has vanished: it is in the registry no more and waits for registry_forget_group(). A device that
+ * is gone is not listed. Pointers are valid until registry_forget_lease(), registry_forget_group()
+ * and, for devices, registry_device_removed() with another Changes. */
 typedef struct Changes {
         Group **groups;
         size_t n_groups;
+        size_t groups_size;
         Lease **leases;
         size_t n_leases;
+        size_t leases_size;
         Device **devices;
         size_t n_devices;
+        size_t devices_size;
 } Changes;
 
 #define CHANGES_NULL ((Changes){})
 void changes_clear(Changes *c);
 #define _cleanup_changes_ _cleanup_(changes_clear)
+
+/*
+ * Functions that take Changes either do all that they say or return a negative errno and change
+ * nothing: -ENOMEM, or -EINVAL if the state does not allow it (docs/states.md).
+ */
 
 /* registry */
 int registry_new(Registry **ret);
@@ -130,19 +147,27 @@ Device *registry_device(Registry *r, const char *name);
 Group *registry_group(Registry *r, unsigned id);
 Lease *registry_lease(Registry *r, const char *id);
 /* The hash tables themselves, for iteration: HASH_ITER(hh, ...) or ->hh.next. Groups are in
- * ascending order of id, devices of name, leases of age. */
+ * ascending order of id, devices of name, leases of age. These calls restore that order, so they
+ * may not be made while an iteration goes on. To look one up use the functions above: the tables
+ * have a hash function of their own. */
 Device *registry_devices(Registry *r);
 Group *registry_groups(Registry *r);
 Lease *registry_leases(Registry *r);
+/* The first with id > after (-1: of all) or seq > after, else NULL. Takes constant time, unless
+ * "after" itself has gone since. */
+Group *registry_next_group(Registry *r, long long after);
+Lease *registry_next_lease(Registry *r, unsigned long long after);
 
 /* observing */
 
-/* The observer read this device (new or changed). A device that moved to another group is
- * taken out of the old one. 0 or -ENOMEM. */
+/* The observer read this device (new or changed). One that moved to another group is removed
+ * first. 0 or -ENOMEM. */
 int registry_device_seen(Registry *r, const DeviceFacts *facts, Changes *c);
-/* The device is gone. Leases on its group end as lost; the group goes when it is empty. */
+/* The device is gone. Leases on its group end as lost; the group vanishes when it is empty. */
 int registry_device_removed(Registry *r, const char *name, Changes *c);
 int registry_device_set_in_use(Device *d, const char *why, Changes *c);
+/* Frees a group that has vanished. */
+void registry_forget_group(Registry *r, Group *g);
 
 /* leases */
 
@@ -161,12 +186,20 @@ int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fau
 int registry_check(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
                    Fault *fault);
 
-/* For the store: takes a lease of a former run back in, on groups whose state and record have
- * been set by registry_adopt_group(). seq is kept; Lease.state is as given. */
+/*
+ * For the store, in this order: the groups of a former run, the records of their devices, the
+ * leases, done.
+ * registry_adopt_lease() keeps the id. A lease that held a right is active or activating again as
+ * its groups are owned or not; if a device or group of it is no longer there or serves other
+ * terms, it comes back as lost. -EINVAL for a malformed id, -EEXIST for one that is taken.
+ * registry_adopt_done(): groups that no lease counts on are drained.
+ */
 int registry_adopt_lease(Registry *r, const char *id, LeaseState state, Request *request,
                          Lease **ret, Changes *c);
 int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *owner,
                          const Terms *terms, uid_t node_uid, const char *recorded_type, Changes *c);
+int device_set_record(Device *d, const char *driver, const char *driver_override);
+int registry_adopt_done(Registry *r, Changes *c);
 
 /* The steps of a claiming group are done: it is owned, and leases all of whose groups are owned
  * become active. */
@@ -175,31 +208,40 @@ int registry_group_claimed(Registry *r, Group *g, Changes *c);
  * registry_lease_end(). */
 int registry_group_claim_failed(Registry *r, Group *g, const Fault *why, Changes *c);
 
-/* The right is gone: every group of the lease counts one down; at zero a group goes to draining
- * (or straight to free if nothing was switched). state is what the lease becomes: ended, failed
- * or lost. */
+/* The right is gone: every group of the lease counts one down, and at zero it is draining (what
+ * there is to undo is for plan_restore() to say). state is what the lease becomes: ended, for
+ * that reason, or failed or lost, with that as the message of its failure. */
 int registry_lease_end(Registry *r, Lease *l, LeaseState state, const char *reason, Changes *c);
-/* active <-> unconfirmed, active -> revoking, and setting expiry; false if not allowed now. */
+/* active <-> unconfirmed, active -> revoking; false if not allowed now (or for lack of memory). */
 bool registry_lease_set_state(Registry *r, Lease *l, LeaseState state, Changes *c);
-void registry_lease_set_expires(Lease *l, uint64_t expires, Changes *c);
+int registry_lease_set_expires(Lease *l, uint64_t expires, Changes *c);
+/* Does a lease in this state hold a right? */
+bool lease_state_is_alive(LeaseState s);
+/* Another process is its holder now. */
+int registry_lease_set_process(Lease *l, pid_t pid, uint64_t start, Changes *c);
 /* Frees a lease that is ended, failed or lost. */
 void registry_forget_lease(Registry *r, Lease *l);
 
 /* the way back */
 
+/* Not while the group is free. */
 int registry_group_set_waits_for(Group *g, const char *who, Changes *c);
 /* Nobody has it open any more, and it is ours: draining -> restoring. */
 int registry_group_drained(Registry *r, Group *g, Changes *c);
 /* What was recorded is back and verified: -> free. The record is dropped. */
 int registry_group_restored(Registry *r, Group *g, Changes *c);
+/* A step of the way back failed: draining, restoring -> failed. */
 int registry_group_failed(Registry *r, Group *g, const char *why, Changes *c);
+/* Somebody else changed it: any state but free, failed and lost -> lost, and its leases with it. */
 int registry_group_lost(Registry *r, Group *g, const char *why, Changes *c);
 /* failed or lost -> restoring: try again. -EINVAL in other states. */
 int registry_group_retry(Registry *r, Group *g, Changes *c);
 /* failed or lost -> free: what is there now is right, the record is dropped. */
 int registry_group_accept(Registry *r, Group *g, Changes *c);
 
+/* The present default domain type; NULL: unknown. */
+const char *group_type(const Group *g);
 /* "0000:3b:00.0, 0000:3b:00.1": the names of a group's devices, for messages. */
 char *group_device_names(const Group *g);
-/* "lease l3 of dpdk (uid 1000)": who holds a group, for messages. */
+/* "lease l3 of dpdk (uid 1000)": who holds a group, or held it last, for messages. */
 char *group_describe_owner(const Group *g);

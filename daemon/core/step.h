@@ -15,7 +15,7 @@
 typedef enum StepKind {
         STEP_INSPECT,      /* read only: what of the host hangs on the device */
         STEP_LOAD_MODULE,  /* value: module */
-        STEP_SET_OVERRIDE, /* value: driver, NULL clears */
+        STEP_SET_OVERRIDE, /* value: driver, NULL clears, "none" keeps any driver away */
         STEP_UNBIND,       /* value: driver it is bound to; inspects again right before the act */
         STEP_BIND,         /* value: driver */
         STEP_PROBE,        /* let any matching driver bind (drivers_probe) */
@@ -45,6 +45,7 @@ typedef struct Step {
 } Step;
 
 void step_clear(Step *s);
+/* Replaces *to. 0 or -ENOMEM. */
 int step_copy(Step *to, const Step *from);
 /* "unbind 0000:3b:00.0 from e1000e": for people. NULL on lack of memory. */
 char *step_describe(const Step *s);
@@ -56,4 +57,6 @@ typedef struct Plan {
 
 #define PLAN_NULL ((Plan){})
 void plan_clear(Plan *p);
+/* Appends a copy. 0 or -ENOMEM. */
+int plan_add(Plan *p, const Step *s);
 #define _cleanup_plan_ _cleanup_(plan_clear)

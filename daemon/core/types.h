@@ -32,14 +32,14 @@ typedef enum GroupState {
 
 typedef enum LeaseState {
         LEASE_QUEUED,
-        LEASE_ACTIVATING,  /* its groups are reserved, not all are switched yet */
+        LEASE_ACTIVATING, /* its groups are reserved, not all are switched yet */
         LEASE_ACTIVE,
         LEASE_UNCONFIRMED, /* expired while its files are open: ends when they close */
         LEASE_REVOKING,
         LEASE_DRAINING,
         LEASE_ENDED,
-        LEASE_FAILED,      /* activation failed; Lease.failure says why */
-        LEASE_LOST,        /* a device of it was taken away behind the daemon's back */
+        LEASE_FAILED, /* activation failed; Lease.failure says why */
+        LEASE_LOST,   /* a device of it was taken away behind the daemon's back */
         _LEASE_STATE_MAX,
         _LEASE_STATE_INVALID = -EINVAL,
 } LeaseState;

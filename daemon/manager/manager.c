@@ -1,1 +1,372 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "manager/manager.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "manager/manager-internal.h"
+#include "util/log.h"
+#include "util/strings.h"
+
+/* store */
+
+static int store_lease(Manager *m, const Lease *l) {
+        if (l->state == LEASE_ENDED || l->state == LEASE_FAILED || l->state == LEASE_LOST) {
+                int r = store_remove_lifeline(m->store, l->id);
+                int q = store_remove_lease(m->store, l->id);
+
+                return r < 0 ? r : q;
+        }
+        return store_save_lease(m->store, l);
+}
+
+/* A free group needs no file. Its key may be gone with the record, so it is remembered by the
+ * files of its members. */
+static int store_group(Manager *m, const Group *g) {
+        int r = 0;
+
+        if (g->state != GROUP_FREE && g->n_devices > 0)
+                return store_save_group(m->store, g, NULL);
+        for (const Device *d = g->devices; r == 0 && d; d = d->next)
+                r = store_remove_group(m->store, d->facts.name);
+        return r;
+}
+
+static int store_changes(Manager *m, const Changes *c) {
+        int r = 0;
+
+        for (size_t i = 0; i < c->n_groups; i++) {
+                int q = store_group(m, c->groups[i]);
+
+                r = r < 0 ? r : q;
+        }
+        for (size_t i = 0; i < c->n_leases; i++) {
+                int q = store_lease(m, c->leases[i]);
+
+                r = r < 0 ? r : q;
+        }
+        if (r < 0)
+                log_error("Cannot write the state below the run-time folder: %s", strerror(-r));
+        return r;
+}
+
+/* commit */
+
+static void manager_forget_lease(Manager *m, Lease *l) {
+        l->userdata = holder_free(l->userdata);
+        m->events.lease_gone(l, m->events.userdata);
+        registry_forget_lease(m->registry, l);
+}
+
+static void manager_forget_group(Manager *m, Group *g) {
+        g->userdata = switch_free(g->userdata);
+        m->events.group_gone(g->id, m->events.userdata);
+        registry_forget_group(m->registry, g);
+}
+
+static void log_lease(const Lease *l) {
+        _cleanup_free_ char *devices = strv_join(l->request.devices, " ");
+        const char *why = l->ended ? l->ended : fault_is_set(&l->failure) ? l->failure.message : NULL;
+
+        log_info("Lease %s of %s (uid %u) on %s: %s%s%s", l->id, l->request.owner.name,
+                 (unsigned) l->request.owner.uid, devices ? devices : "?",
+                 lease_state_to_string(l->state), why ? ": " : "", why ? why : "");
+}
+
+int manager_commit(Manager *m, Changes *c) {
+        int r;
+
+        if (!m->started) {
+                changes_clear(c);
+                return 0;
+        }
+        r = store_changes(m, c);
+        for (size_t i = 0; i < c->n_leases; i++)
+                log_lease(c->leases[i]);
+        m->events.changed(c, m->events.userdata);
+        for (size_t i = 0; i < c->n_groups; i++)
+                switch_kick(m, c->groups[i]);
+        for (size_t i = 0; i < c->n_leases; i++) {
+                if (c->leases[i]->state == LEASE_ENDED)
+                        manager_forget_lease(m, c->leases[i]);
+                else if (c->leases[i]->state == LEASE_FAILED || c->leases[i]->state == LEASE_LOST)
+                        holder_linger(c->leases[i]);
+        }
+        for (size_t i = 0; i < c->n_groups; i++)
+                if (c->groups[i]->n_devices == 0)
+                        manager_forget_group(m, c->groups[i]);
+        changes_clear(c);
+        return r;
+}
+
+/* what the kernel layer tells */
+
+/* A driver that manages no DMA of its own, or none, means that the host does not use it. */
+static void refresh_use(Manager *m, const char *name) {
+        Device *d = registry_device(m->registry, name);
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+
+        if (!d || !d->group)
+                return;
+        if (!str_empty(d->facts.driver) && !driver_is_harmless(d->facts.driver)) {
+                inspector_queue(m->inspector, name);
+                return;
+        }
+        if (registry_device_set_in_use(d, NULL, &c) < 0)
+                log_error("Out of memory");
+        (void) manager_commit(m, &c);
+}
+
+/* Somebody rebound a leased device behind our back? Our own steps are never taken for that. */
+static int check_meddling(Manager *m, const char *name, Changes *c) {
+        Device *d = registry_device(m->registry, name);
+        _cleanup_free_ char *why = NULL;
+
+        if (!m->started || !d || !d->group || d->group->state != GROUP_OWNED ||
+            switch_is_busy(d->group) || group_is_switched(d->group, &d->group->terms))
+                return 0;
+        why = str_format("%s was taken from the lease by somebody else: its driver is now %s", name,
+                         str_empty(d->facts.driver) ? "none" : d->facts.driver);
+        return why ? registry_group_lost(m->registry, d->group, why, c) : -ENOMEM;
+}
+
+static void on_device_seen(const DeviceFacts *facts, void *userdata) {
+        Manager *m = userdata;
+        Device *before = registry_device(m->registry, facts->name);
+        bool other_driver = !before || !str_eq(before->facts.driver, facts->driver);
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r;
+
+        r = registry_device_seen(m->registry, facts, &c);
+        if (r == 0)
+                r = check_meddling(m, facts->name, &c);
+        if (r < 0)
+                log_error("Cannot take up device %s: %s", facts->name, strerror(-r));
+        (void) manager_commit(m, &c);
+        if (m->started && other_driver)
+                refresh_use(m, facts->name);
+}
+
+static void on_device_gone(const char *name, void *userdata) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        Manager *m = userdata;
+
+        if (!registry_device(m->registry, name))
+                return;
+        m->events.device_gone(name, m->events.userdata);
+        if (registry_device_removed(m->registry, name, &c) < 0)
+                log_error("Out of memory while device %s was removed", name);
+        (void) store_remove_group(m->store, name);
+        (void) manager_commit(m, &c);
+}
+
+static void on_use_changed(const char *name, void *userdata) {
+        Manager *m = userdata;
+
+        if (m->started)
+                refresh_use(m, name);
+}
+
+static void on_waiting(KernelOp *op, const char *who, void *userdata) {
+        switch_waits(userdata, op, who);
+}
+
+static void on_ready(bool ready, void *userdata) {
+        Manager *m = userdata;
+
+        if (ready == m->executor_ready)
+                return;
+        m->executor_ready = ready;
+        log_info("The executor is %s", ready ? "connected" : "not connected");
+        if (!ready || !m->started)
+                return;
+        for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
+                switch_wake(m, g);
+        for (Device *d = registry_devices(m->registry); d; d = d->hh.next)
+                refresh_use(m, d->facts.name);
+}
+
+KernelEvents manager_kernel_events(Manager *m) {
+        return (KernelEvents){
+                .device_seen = on_device_seen,
+                .device_gone = on_device_gone,
+                .device_use_changed = on_use_changed,
+                .waiting = on_waiting,
+                .ready = on_ready,
+                .userdata = m,
+        };
+}
+
+/* life */
+
+static void ignore_changes(const Changes *c, void *userdata) {
+}
+static void ignore_lease(const Lease *l, void *userdata) {
+}
+static void ignore_group(unsigned id, void *userdata) {
+}
+static void ignore_device(const char *name, void *userdata) {
+}
+
+int manager_new(sd_event *event, Store *store, Manager **ret) {
+        _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(Manager));
+        int r;
+
+        if (!m)
+                return -ENOMEM;
+        m->event = sd_event_ref(event);
+        m->store = store;
+        m->events = (ManagerEvents){
+                .changed = ignore_changes,
+                .lease_gone = ignore_lease,
+                .group_gone = ignore_group,
+                .device_gone = ignore_device,
+        };
+        r = registry_new(&m->registry);
+        if (r < 0)
+                return r;
+        r = inspector_new(m, &m->inspector);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(m);
+        return 0;
+}
+
+Manager *manager_free(Manager *m) {
+        if (!m)
+                return NULL;
+        inquiry_free_all(m);
+        inspector_free(m->inspector);
+        if (m->registry) {
+                for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
+                        g->userdata = switch_free(g->userdata);
+                for (Lease *l = registry_leases(m->registry); l; l = l->hh.next)
+                        l->userdata = holder_free(l->userdata);
+        }
+        registry_free(m->registry);
+        kernel_free(m->kernel);
+        sd_event_unref(m->event);
+        free(m);
+        return NULL;
+}
+
+void manager_set_events(Manager *m, const ManagerEvents *events) {
+        m->events = *events;
+}
+
+int manager_start(Manager *m, Kernel *kernel) {
+        int r;
+
+        m->kernel = kernel;
+        r = kernel->ops->start(kernel);
+        if (r < 0) {
+                log_error("Cannot enumerate the devices of this host: %s", strerror(-r));
+                return r;
+        }
+        r = manager_recover(m);
+        if (r < 0)
+                return r;
+        for (Device *d = registry_devices(m->registry); d; d = d->hh.next)
+                refresh_use(m, d->facts.name);
+        return 0;
+}
+
+Registry *manager_registry(Manager *m) {
+        return m->registry;
+}
+
+Kernel *manager_kernel(Manager *m) {
+        return m->kernel;
+}
+
+uint64_t manager_now(Manager *m) {
+        uint64_t now = 0;
+
+        /* cannot fail: the clock is supported and the loop exists */
+        (void) sd_event_now(m->event, CLOCK_BOOTTIME, &now);
+        return now;
+}
+
+/* what the bus layer asks */
+
+int manager_end_lease(Manager *m, Lease *l, const char *reason) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r;
+
+        if (l->state == LEASE_FAILED || l->state == LEASE_LOST) {
+                manager_forget_lease(m, l);
+                return 0;
+        }
+        r = registry_lease_end(m->registry, l, LEASE_ENDED, reason, &c);
+        if (r < 0)
+                return r;
+        /* the right is gone whether or not that could be written */
+        (void) manager_commit(m, &c);
+        return 0;
+}
+
+int manager_renew(Manager *m, Lease *l, uint64_t ttl) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        uint64_t now = manager_now(m);
+        int r;
+
+        if (l->state != LEASE_ACTIVE && l->state != LEASE_ACTIVATING &&
+            l->state != LEASE_UNCONFIRMED)
+                return -EINVAL;
+        registry_lease_set_expires(l, ttl == 0 || ttl > UINT64_MAX - now ? UINT64_MAX : now + ttl,
+                                   &c);
+        if (l->state == LEASE_UNCONFIRMED)
+                (void) registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
+        r = holder_set_expiry(l);
+        if (r < 0)
+                return r;
+        return manager_commit(m, &c);
+}
+
+int manager_confirm(Manager *m, Lease *l, int pidfd, pid_t pid, uint64_t start) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r;
+
+        if (l->state != LEASE_ACTIVE && l->state != LEASE_ACTIVATING &&
+            l->state != LEASE_UNCONFIRMED)
+                return -EINVAL;
+        r = holder_set_fd(l, HOLDER_PROCESS, pidfd);
+        if (r < 0)
+                return r;
+        (void) registry_lease_set_process(l, pid, start, &c);
+        /* it has a holder now that cannot be missed: the time to live was for the time before */
+        registry_lease_set_expires(l, UINT64_MAX, &c);
+        if (l->state == LEASE_UNCONFIRMED)
+                (void) registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
+        (void) holder_set_expiry(l);
+        return manager_commit(m, &c);
+}
+
+static int refuse_unless_stuck(const Group *g, Fault *fault) {
+        return fault_set(fault, ERROR_INVALID_ARGS,
+                         "group %u is %s: only a failed or lost group can be retried or accepted",
+                         g->id, group_state_to_string(g->state));
+}
+
+int manager_retry(Manager *m, Group *g, Fault *fault) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r = registry_group_retry(m->registry, g, &c);
+
+        if (r == -EINVAL)
+                return refuse_unless_stuck(g, fault);
+        return r < 0 ? fault_set_oom(fault) : manager_commit(m, &c);
+}
+
+int manager_accept(Manager *m, Group *g, Fault *fault) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r = registry_group_accept(m->registry, g, &c);
+
+        if (r == -EINVAL)
+                return refuse_unless_stuck(g, fault);
+        return r < 0 ? fault_set_oom(fault) : manager_commit(m, &c);
+}
+
+bool manager_group_is_claimed(const Group *g) {
+        return switch_has_claim(g);
+}

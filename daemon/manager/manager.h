@@ -1,1 +1,68 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The manager is where decisions (core), the kernel and the store meet: it runs plans, watches
+ * holders, and takes up after a restart where the last run left off. It knows no D-Bus: the bus
+ * layer calls it and is told what changed.
+ */
+
+#include <systemd/sd-event.h>
+
+#include "core/planner.h"
+#include "core/registry.h"
+#include "kernel/kernel.h"
+#include "store/store.h"
+
+typedef struct Manager Manager;
+
+typedef struct ManagerEvents {
+        /* Objects appeared or changed. Those about to vanish are in *c too, as ended leases and
+         * groups or devices that are told to `gone` right after. */
+        void (*changed)(const Changes *c, void *userdata);
+        void (*lease_gone)(const Lease *l, void *userdata);
+        void (*group_gone)(unsigned id, void *userdata);
+        void (*device_gone)(const char *name, void *userdata);
+        void *userdata;
+} ManagerEvents;
+
+int manager_new(sd_event *event, Store *store, Manager **ret);
+Manager *manager_free(Manager *m);
+DEFINE_CLEANUP(Manager *, manager_free);
+
+/* What the kernel layer has to be made with; then manager_start() takes the kernel over. */
+KernelEvents manager_kernel_events(Manager *m);
+void manager_set_events(Manager *m, const ManagerEvents *events);
+/* Enumerates, loads the state, takes up what was under way. */
+int manager_start(Manager *m, Kernel *kernel);
+
+Registry *manager_registry(Manager *m);
+Kernel *manager_kernel(Manager *m);
+uint64_t manager_now(Manager *m); /* CLOCK_BOOTTIME, microseconds */
+
+/*
+ * Acquire: reserves, looks whether the host needs the devices, then answers, exactly once:
+ * with a lease and (holder lifeline) the descriptor for the requester, or with a fault after
+ * which nothing has changed. The switch goes on after the answer; Lease.state tells.
+ * pidfd: of HOLDER_PROCESS, else -EBADF; taken over.
+ */
+typedef void (*AcquireDone)(Lease *l, int lifeline, const Fault *fault, void *userdata);
+void manager_acquire(Manager *m, Request *request, int pidfd, AcquireDone done, void *userdata);
+
+/* Explain: the plan that Acquire would run, and what stands in its way. */
+typedef void (*ExplainDone)(const Plan *plan, const Obstacles *obstacles, const Fault *fault,
+                            void *userdata);
+void manager_explain(Manager *m, const Request *request, ExplainDone done, void *userdata);
+
+/* The right ends now; the way back goes on. reason: "released", "holder-died", "expired", ... */
+int manager_end_lease(Manager *m, Lease *l, const char *reason);
+/* ttl: microseconds from now, 0: for ever. -EINVAL if the lease has ended. */
+int manager_renew(Manager *m, Lease *l, uint64_t ttl);
+/* pid and start: who the pidfd refers to. Takes the descriptor over on success. */
+int manager_confirm(Manager *m, Lease *l, int pidfd, pid_t pid, uint64_t start);
+int manager_retry(Manager *m, Group *g, Fault *fault);
+int manager_accept(Manager *m, Group *g, Fault *fault);
+
+/* True while the daemon itself claims the group in the kernel, or knows that a VFIO file of it is
+ * claimed by its holder. */
+bool manager_group_is_claimed(const Group *g);

@@ -2,10 +2,12 @@
 #pragma once
 
 /*
- * Reading and writing sysfs (and /proc, /dev) below a root descriptor, so that tests can point it at
- * a folder of their own and no path can climb out of it. Every function returns 0 or a negative
+ * Reading and writing sysfs (and /proc, /dev) below a root descriptor, so that tests can point it
+ * at a folder of their own and no path can climb out of it. Every function returns 0 or a negative
  * errno; out-parameters are untouched on failure.
  */
+
+#include <stdio.h>
 
 #include "util/cleanup.h"
 
@@ -18,9 +20,14 @@ typedef struct Sysfs {
 /* root: "/" on a real host */
 int sysfs_open(const char *root, Sysfs *ret);
 void sysfs_close(Sysfs *s);
+#define _cleanup_sysfs_ _cleanup_(sysfs_close)
 
-/* path is relative to the root: "sys/bus/pci/devices/0000:00:03.0/driver_override". The trailing
- * newline is cut off. At most 64 KiB; longer is -EFBIG. */
+/* A descriptor (O_CLOEXEC is added) for what the others do not do. path is relative to the root:
+ * "sys/bus/pci/devices/0000:00:03.0/driver_override". */
+int sysfs_open_file(const Sysfs *s, const char *path, int flags);
+/* The same for reading line by line. */
+int sysfs_open_stream(const Sysfs *s, const char *path, FILE **ret);
+/* The trailing newline is cut off. At most 64 KiB; longer is -EFBIG. */
 int sysfs_read(const Sysfs *s, const char *path, char **ret);
 int sysfs_readf(const Sysfs *s, char **ret, const char *fmt, ...) _printf_(3, 4);
 /* The last component of a symbolic link: the name of a driver, the number of a group. */
@@ -32,4 +39,7 @@ int sysfs_writef(const Sysfs *s, const char *value, const char *fmt, ...) _print
 /* Names in a folder, sorted, without "." and "..": a strv. */
 int sysfs_list(const Sysfs *s, const char *path, char ***ret);
 int sysfs_listf(const Sysfs *s, char ***ret, const char *fmt, ...) _printf_(3, 4);
+/* Only its real sub-folders, no links: what a walk descends into. */
+int sysfs_list_folders(const Sysfs *s, const char *path, char ***ret);
 int sysfs_exists(const Sysfs *s, const char *path); /* 1, 0 or negative errno */
+int sysfs_existsf(const Sysfs *s, const char *fmt, ...) _printf_(2, 3);

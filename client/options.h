@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The command line. Options may stand before and after the verb; what follows "--" is a command
+ * (exec) or more operands. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "client/output.h"
+
+typedef struct Options Options;
+
+/* Which options a verb takes, besides those that all take. */
+typedef enum OptionSet {
+        OPTIONS_LIST = 1 << 0,    /* --no-legend */
+        OPTIONS_REQUEST = 1 << 1, /* all that says what is asked for */
+        OPTIONS_HOLDER = 1 << 2,  /* --holder, --pid */
+        OPTIONS_RELEASE = 1 << 3, /* --owner */
+        OPTIONS_RENEW = 1 << 4,   /* --ttl */
+} OptionSet;
+
+typedef struct Verb {
+        const char *name;
+        const char *operands; /* for people */
+        const char *summary;
+        unsigned options; /* OptionSet */
+        size_t min, max;  /* operands */
+        bool command;     /* wants "-- COMMAND" */
+        int (*run)(const Options *o);
+} Verb;
+
+struct Options {
+        const Verb *verb; /* NULL: none given, with --help or --version */
+        const char *bus;
+        JsonStyle json;
+        bool no_legend, help, version;
+        /* those of a request; NULL: not given */
+        const char *kind, *owner, *label, *driver, *default_domain_type, *access, *reset, *holder;
+        uint64_t ttl; /* 0: not given */
+        uid_t uid;
+        bool has_uid, force;
+        pid_t pid;       /* 0: not given */
+        char **operands; /* into argv */
+        size_t n_operands;
+        char **command; /* NULL-terminated; NULL: none */
+};
+
+/* Reorders argv. verbs ends with a name of NULL; the first is the default. 0, or an ExitStatus
+ * after having said what is wrong. */
+int options_parse(int argc, char **argv, const Verb *verbs, Options *ret);
+/* Of the whole program for NULL. */
+void options_help(const Verb *verbs, const Verb *verb);

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Times: as people write them, and between the clock of the daemon (CLOCK_BOOTTIME) and the one
+ * on the wall. All in microseconds. */
+
+#include <stdint.h>
+
+#define TIME_INFINITY UINT64_MAX
+
+typedef struct Clocks {
+        uint64_t boottime;
+        uint64_t realtime;
+} Clocks;
+
+Clocks clocks_now(void);
+
+/* "500ms", "30s", "10min", "2h", "1d", "infinity". 0, -EINVAL or -ERANGE. */
+int timespan_parse(const char *s, uint64_t *ret);
+/* The largest unit that is not 0: "45s", "3min", "5h", "2d". NULL on lack of memory. */
+char *timespan_format(uint64_t span);
+/* A stamp of CLOCK_BOOTTIME as "2026-02-03T04:05:06.123456Z". NULL on lack of memory. */
+char *boottime_to_iso(const Clocks *c, uint64_t stamp);
+char *realtime_to_iso(uint64_t stamp);

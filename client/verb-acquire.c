@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+
+#include "client/describe.h"
+#include "client/hold.h"
+#include "client/report.h"
+#include "client/verbs.h"
+#include "util/strings.h"
+
+static int acquire_print(const Hold *h, const Options *o) {
+        Look look = look_of_stdout(false);
+        Clocks now = clocks_now();
+        int r;
+
+        r = lease_add_times(h->lease, &now);
+        if (r >= 0 && o->json != JSON_NONE)
+                json_print(h->lease, o->json);
+        else if (r >= 0)
+                r = properties_print(h->lease, &now, &look, stdout);
+        if (r < 0)
+                return report_errno(r, "lease");
+        /* who waits for this line is not to wait until the lease ends */
+        (void)fflush(stdout);
+        return 0;
+}
+
+static int acquire_hold(Hold *h) {
+        int r;
+
+        report_note("holding lease %s; Ctrl-C releases it", hold_id(h));
+        while (h->n_signals == 0 && hold_is_alive(h)) {
+                if (h->disconnected)
+                        return report(STATUS_NO_DAEMON, NULL,
+                                      "the bus went away, and lease %s with it", hold_id(h));
+                r = hold_run(h);
+                if (r != 0)
+                        return r;
+        }
+        if (!hold_is_alive(h))
+                return hold_report_end(h);
+        r = hold_release(h);
+        if (r == 0)
+                report_note("lease %s is released", hold_id(h));
+        return r;
+}
+
+int verb_acquire(const Options *o) {
+        const char *holder = o->holder ? o->holder : "lifeline";
+        bool by_process = strcmp(holder, "process") == 0;
+        _cleanup_hold_ Hold h = HOLD_NULL;
+        int r;
+
+        if (by_process != (o->pid > 0))
+                return report(STATUS_USAGE, NULL, "--holder=process and --pid go together");
+        r = hold_open(&h, o);
+        if (r != 0)
+                return r;
+        r = hold_acquire(&h, o, NULL, holder);
+        if (r != 0)
+                return r;
+        r = acquire_print(&h, o);
+        if (r != 0)
+                return r;
+        if (by_process || strcmp(holder, "none") == 0)
+                return 0;
+        return acquire_hold(&h);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Who a caller is. The bus itself vouches for the uid and the groups that a connection had when it was
+ * made; nothing is looked up by pid, which may be somebody else's by now. One short call to the bus per
+ * connection; the answer is remembered.
+ */
+
+#include <grp.h>
+#include <string.h>
+
+#include "bus/bus-internal.h"
+#include "util/strings.h"
+
+#define GROUP_NAME "dmaowner"
+#define TIMEOUT_USEC 5000000ULL
+
+/* -1: there is no such group on this host */
+static int64_t member_gid(void) {
+        char buffer[16384];
+        struct group group, *found = NULL;
+
+        if (getgrnam_r(GROUP_NAME, &group, buffer, sizeof(buffer), &found) != 0 || !found)
+                return -1;
+        return found->gr_gid;
+}
+
+static int read_groups(sd_bus_message *m, Caller *caller) {
+        int64_t wanted = member_gid();
+        uint32_t gid;
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'v', "au");
+        if (r >= 0)
+                r = sd_bus_message_enter_container(m, 'a', "u");
+        while (r >= 0 && (r = sd_bus_message_read(m, "u", &gid)) > 0)
+                if (gid == wanted)
+                        caller->member = true;
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static int read_credentials(sd_bus_message *m, Caller *caller) {
+        bool has_uid = false;
+        const char *key;
+        uint32_t uid;
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &key);
+                if (r >= 0 && strcmp(key, "UnixUserID") == 0) {
+                        r = sd_bus_message_read(m, "v", "u", &uid);
+                        caller->uid = uid;
+                        has_uid = true;
+                } else if (r >= 0 && strcmp(key, "UnixGroupIDs") == 0)
+                        r = read_groups(m, caller);
+                else if (r >= 0)
+                        r = sd_bus_message_skip(m, "v");
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        return r < 0 ? r : has_uid ? 0 : -ENODATA;
+}
+
+static int ask_bus(BusServer *s, const char *sender, Caller *ret) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
+        Caller caller = {};
+        int r;
+
+        r = sd_bus_message_new_method_call(s->bus, &call, "org.freedesktop.DBus",
+                                           "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                           "GetConnectionCredentials");
+        if (r >= 0)
+                r = sd_bus_message_append(call, "s", sender);
+        if (r >= 0)
+                r = sd_bus_call(s->bus, call, TIMEOUT_USEC, NULL, &reply);
+        if (r >= 0)
+                r = read_credentials(reply, &caller);
+        if (r < 0)
+                return r;
+        caller.privileged = caller.uid == 0 || (s->simulated && caller.uid == geteuid());
+        *ret = caller;
+        return 0;
+}
+
+int bus_caller(BusServer *s, sd_bus_message *m, const Caller **ret) {
+        const char *sender = sd_bus_message_get_sender(m);
+        Caller caller;
+        Peer *peer;
+        int r;
+
+        if (!sender)
+                return -ENODATA;
+        for (size_t i = 0; i < PEERS; i++)
+                if (str_eq(s->peers[i].name, sender)) {
+                        *ret = &s->peers[i].caller;
+                        return 0;
+                }
+        r = ask_bus(s, sender, &caller);
+        if (r < 0)
+                return r;
+        peer = &s->peers[s->next_peer];
+        r = str_set(&peer->name, sender);
+        if (r < 0)
+                return r;
+        peer->caller = caller;
+        s->next_peer = (s->next_peer + 1) % PEERS;
+        *ret = &peer->caller;
+        return 0;
+}

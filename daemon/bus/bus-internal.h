@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Shared by the files of this folder only. */
+
+#include <systemd/sd-bus.h>
+
+#include "bus/bus.h"
+#include "core/policy.h"
+
+#define PEERS 64
+
+/* What the bus says of one of its connections. Unique names are never used again. */
+typedef struct Peer {
+        char *name;
+        Caller caller;
+} Peer;
+
+/* A lease that lives as long as a connection. */
+typedef struct Tracked Tracked;
+
+struct BusServer {
+        sd_bus *bus;
+        Manager *m;
+        bool simulated;
+        char *bus_id;
+        Peer peers[PEERS]; /* a ring: the oldest is forgotten */
+        size_t next_peer;
+        Tracked *tracked;
+};
+
+/* bus-caller.c: who sent the message, as the bus itself says. A negative errno if it has left. */
+int bus_caller(BusServer *s, sd_bus_message *m, const Caller **ret);
+
+/* bus-request.c: reads "a{sv}" options of Acquire and Explain into a request for these devices.
+ * pidfd: a duplicate, or -EBADF. -ECANCELED with the fault set, or another errno. */
+int bus_read_request(BusServer *s, sd_bus_message *m, const Caller *caller, Request *ret,
+                     int *ret_pidfd, Fault *fault);
+
+/* microseconds; 0 is allowed where it means "for ever" (Renew) */
+int bus_check_ttl(uint64_t ttl, Fault *fault);
+/* May this process be the holder of a lease of that uid? Says which process it is. */
+int bus_check_process(int pidfd, uid_t uid, const Caller *caller, pid_t *ret_pid,
+                      uint64_t *ret_start, Fault *fault);
+
+/* bus-property.c: the properties of an object as a table, for getters and for lists alike */
+typedef struct BusProperty {
+        const char *name;
+        const char *signature;
+        /* caller: who looks; NULL: everybody */
+        int (*append)(sd_bus_message *reply, const void *object, const Caller *caller);
+} BusProperty;
+
+/* A getter for a vtable whose objects have that table (ended by a NULL name). */
+int bus_property_get(BusServer *s, const BusProperty *table, const char *name,
+                     sd_bus_message *reply, const void *object);
+/* Appends each as a dict entry {sv}. */
+int bus_property_append_all(sd_bus_message *reply, const BusProperty *table, const void *object,
+                            const Caller *caller);
+/* Appends one {sv}. */
+int bus_append_entry(sd_bus_message *reply, const char *name, const char *type, ...);
+int bus_append_owner(sd_bus_message *reply, const Owner *owner, const Caller *caller);
+
+/* Answers with the fault, or with the errno if that is what r is. */
+int bus_reply_fault(sd_bus_message *call, int r, const Fault *fault);
+
+/* one file per object */
+extern const BusProperty group_properties[];
+extern const BusProperty device_properties[];
+extern const BusProperty lease_properties[];
+int manager_bus_export(BusServer *s);
+int group_bus_export(BusServer *s);
+int device_bus_export(BusServer *s);
+int lease_bus_export(BusServer *s);
+int simulation_bus_export(BusServer *s);
+
+int group_bus_path(const Group *g, char **ret);
+int device_bus_path(const char *name, char **ret);
+int lease_bus_path(const Lease *l, char **ret);
+
+/* bus.c: the lease ends with the connection that the caller of this message has */
+int bus_track_holder(BusServer *s, const Lease *l);

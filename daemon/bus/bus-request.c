@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Reads the arguments of Acquire and Explain: (as devices, s kind, a{sv} options). */
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "bus/bus-internal.h"
+#include "manager/process.h"
+#include "util/strings.h"
+
+#define DEVICES_MAX 1024
+#define TEXT_MAX 256
+#define TTL_MAX (10ULL * 365 * 24 * 3600 * 1000000)
+
+typedef struct Reader {
+        BusServer *s;
+        const Caller *caller;
+        Request *request;
+        int *pidfd;
+        Fault *fault;
+} Reader;
+
+/* Texts that people will read in a terminal: short, and without control characters. */
+static int check_text(const char *what, const char *text, Fault *fault) {
+        if (str_empty(text) || strlen(text) > TEXT_MAX)
+                return fault_set(fault, ERROR_INVALID_ARGS, "%s has to have 1 to %d bytes", what,
+                                 TEXT_MAX);
+        for (const char *c = text; *c; c++)
+                if ((unsigned char) *c < 0x20 || *c == 0x7f)
+                        return fault_set(fault, ERROR_INVALID_ARGS,
+                                         "%s may not have control characters", what);
+        return 0;
+}
+
+static int read_text(Reader *r, sd_bus_message *m, const char *what, char **ret) {
+        const char *text;
+        int q = sd_bus_message_read(m, "s", &text);
+
+        if (q < 0)
+                return q;
+        q = check_text(what, text, r->fault);
+        return q < 0 ? q : str_set(ret, text);
+}
+
+static int read_owner(Reader *r, sd_bus_message *m) {
+        return read_text(r, m, "owner", &r->request->owner.name);
+}
+
+static int read_label(Reader *r, sd_bus_message *m) {
+        return read_text(r, m, "label", &r->request->label);
+}
+
+static int read_driver(Reader *r, sd_bus_message *m) {
+        return read_text(r, m, "driver", &r->request->terms.driver);
+}
+
+static int read_type(Reader *r, sd_bus_message *m) {
+        return read_text(r, m, "default-domain-type", &r->request->terms.default_domain_type);
+}
+
+static int read_reset(Reader *r, sd_bus_message *m) {
+        return read_text(r, m, "reset", &r->request->terms.reset);
+}
+
+static int read_holder(Reader *r, sd_bus_message *m) {
+        const char *text;
+        int q = sd_bus_message_read(m, "s", &text);
+
+        if (q < 0)
+                return q;
+        r->request->holder = holder_type_from_string(text);
+        if (r->request->holder < 0)
+                return fault_set(r->fault, ERROR_INVALID_ARGS,
+                                 "holder '%s' is none of lifeline, process, connection, none", text);
+        return 0;
+}
+
+static int read_access(Reader *r, sd_bus_message *m) {
+        const char *text;
+        int q = sd_bus_message_read(m, "s", &text);
+
+        if (q < 0)
+                return q;
+        r->request->terms.access = access_from_string(text);
+        if (r->request->terms.access < 0)
+                return fault_set(r->fault, ERROR_INVALID_ARGS, "access '%s' is none of node, fd", text);
+        if (r->request->terms.access == ACCESS_FD)
+                return fault_set(r->fault, ERROR_UNSUPPORTED,
+                                 "access fd is not offered by this version; use access node");
+        return 0;
+}
+
+int bus_check_ttl(uint64_t ttl, Fault *fault) {
+        if (ttl <= TTL_MAX)
+                return 0;
+        return fault_set(fault, ERROR_INVALID_ARGS,
+                         "a time to live is in microseconds and at most ten years (%llu)", TTL_MAX);
+}
+
+static int read_ttl(Reader *r, sd_bus_message *m) {
+        uint64_t ttl;
+        int q = sd_bus_message_read(m, "t", &ttl);
+
+        if (q < 0)
+                return q;
+        if (ttl == 0)
+                return fault_set(r->fault, ERROR_INVALID_ARGS,
+                                 "ttl is 0: leave it out for a lease without end");
+        r->request->expires = r->request->created + ttl;
+        return bus_check_ttl(ttl, r->fault);
+}
+
+static int read_uid(Reader *r, sd_bus_message *m) {
+        uint32_t uid;
+        int q = sd_bus_message_read(m, "u", &uid);
+
+        if (q < 0)
+                return q;
+        if (uid == UINT32_MAX)
+                return fault_set(r->fault, ERROR_INVALID_ARGS, "uid %u is nobody's", uid);
+        r->request->uid = uid;
+        r->request->owner.uid = uid;
+        return 0;
+}
+
+static int read_force(Reader *r, sd_bus_message *m) {
+        int force;
+        int q = sd_bus_message_read(m, "b", &force);
+
+        if (q >= 0)
+                r->request->force = force;
+        return q;
+}
+
+static int read_pidfd(Reader *r, sd_bus_message *m) {
+        int fd, q = sd_bus_message_read(m, "h", &fd);
+
+        if (q < 0)
+                return q;
+        safe_close(*r->pidfd);
+        *r->pidfd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        return *r->pidfd < 0 ? -errno : 0;
+}
+
+static const struct Option {
+        const char *name;
+        const char *type;
+        int (*read)(Reader *r, sd_bus_message *m);
+} options[] = {
+        { "access", "s", read_access },
+        { "default-domain-type", "s", read_type },
+        { "driver", "s", read_driver },
+        { "force", "b", read_force },
+        { "holder", "s", read_holder },
+        { "label", "s", read_label },
+        { "owner", "s", read_owner },
+        { "pidfd", "h", read_pidfd },
+        { "reset", "s", read_reset },
+        { "ttl", "t", read_ttl },
+        { "uid", "u", read_uid },
+};
+
+static int read_option(Reader *r, sd_bus_message *m) {
+        const char *name, *type;
+        int q = sd_bus_message_read(m, "s", &name);
+
+        if (q < 0)
+                return q;
+        for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
+                if (strcmp(options[i].name, name) != 0)
+                        continue;
+                q = sd_bus_message_peek_type(m, NULL, &type);
+                if (q < 0)
+                        return q;
+                if (strcmp(type, options[i].type) != 0)
+                        return fault_set(r->fault, ERROR_INVALID_ARGS,
+                                         "option '%s' has type '%s', but '%s' is wanted", name, type,
+                                         options[i].type);
+                q = sd_bus_message_enter_container(m, 'v', type);
+                if (q >= 0)
+                        q = options[i].read(r, m);
+                return q < 0 ? q : sd_bus_message_exit_container(m);
+        }
+        return fault_set(r->fault, ERROR_INVALID_ARGS, "there is no option '%s'", name);
+}
+
+static int read_options(Reader *r, sd_bus_message *m) {
+        int q = sd_bus_message_enter_container(m, 'a', "{sv}");
+
+        while (q >= 0 && (q = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                q = read_option(r, m);
+                if (q >= 0)
+                        q = sd_bus_message_exit_container(m);
+        }
+        return q < 0 ? q : sd_bus_message_exit_container(m);
+}
+
+/* A process can be the holder only of a lease of its own user, unless root says so. */
+int bus_check_process(int pidfd, uid_t uid, const Caller *caller, pid_t *ret_pid,
+                      uint64_t *ret_start, Fault *fault) {
+        uid_t process_uid;
+        int q = process_of_pidfd(pidfd, ret_pid, &process_uid, ret_start);
+
+        if (q == -EBADF)
+                return fault_set(fault, ERROR_INVALID_ARGS, "the descriptor is not a pidfd");
+        if (q == -ESRCH)
+                return fault_set(fault, ERROR_INVALID_ARGS, "the process of the pidfd has ended");
+        if (q < 0)
+                return q;
+        if (process_uid != uid && !caller->privileged)
+                return fault_set(fault, ERROR_ACCESS_DENIED,
+                                 "process %d is not of uid %u: only root may name another's process",
+                                 (int) *ret_pid, (unsigned) uid);
+        return 0;
+}
+
+static int check_holder(const Reader *r) {
+        Request *request = r->request;
+
+        if ((request->holder == HOLDER_PROCESS) != (*r->pidfd >= 0))
+                return fault_set(r->fault, ERROR_INVALID_ARGS,
+                                 "holder 'process' and option 'pidfd' go together");
+        if (*r->pidfd < 0)
+                return 0;
+        return bus_check_process(*r->pidfd, request->uid, r->caller, &request->holder_pid,
+                                 &request->holder_start, r->fault);
+}
+
+int bus_read_request(BusServer *s, sd_bus_message *m, const Caller *caller, Request *ret,
+                     int *ret_pidfd, Fault *fault) {
+        _cleanup_request_ Request request = REQUEST_NULL;
+        _cleanup_close_ int pidfd = -EBADF;
+        Reader r = { s, caller, &request, &pidfd, fault };
+        const char *kind;
+        int q;
+
+        request.created = manager_now(s->m);
+        request.uid = request.owner.uid = caller->uid;
+        q = sd_bus_message_read_strv(m, &request.devices);
+        if (q >= 0)
+                q = sd_bus_message_read(m, "s", &kind);
+        if (q < 0)
+                return q;
+        if (strv_length(request.devices) > DEVICES_MAX)
+                return fault_set(fault, ERROR_QUOTA_EXCEEDED, "at most %d devices in one request",
+                                 DEVICES_MAX);
+        request.terms.kind = owner_kind_from_string(kind);
+        if (request.terms.kind < 0)
+                return fault_set(fault, ERROR_INVALID_ARGS,
+                                 "kind '%s' is none of dma-api, private-domain, user", kind);
+        q = read_options(&r, m);
+        if (q >= 0)
+                q = check_holder(&r);
+        if (q >= 0 && !request.owner.name)
+                q = str_set(&request.owner.name, "default");
+        if (q >= 0 && request.holder == HOLDER_CONNECTION) {
+                request.holder_name = str_format("%s@%s", sd_bus_message_get_sender(m), s->bus_id);
+                q = request.holder_name ? 0 : -ENOMEM;
+        }
+        if (q < 0)
+                return q;
+        *ret = request;
+        request = REQUEST_NULL;
+        *ret_pidfd = TAKE_FD(pidfd);
+        return 0;
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <string.h>
+
+#include "bus/bus-internal.h"
+#include "manager/process.h"
+#include "util/strings.h"
+
+#define PREFIX BUS_ROOT "/lease"
+
+/* properties */
+
+static int append_id(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "s", l->id);
+}
+
+static int append_owner(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return bus_append_owner(m, &l->request.owner, caller);
+}
+
+static int append_kind(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "s", owner_kind_to_string(l->request.terms.kind));
+}
+
+static int append_state(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "s", lease_state_to_string(l->state));
+}
+
+static int append_failure(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+        bool set = fault_is_set(&l->failure);
+
+        return sd_bus_message_append(m, "(ss)", set ? error_code_to_string(l->failure.code) : "",
+                                     set ? l->failure.message : "");
+}
+
+static int append_warning(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "s", l->warning ? l->warning : "");
+}
+
+static int append_devices(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append_strv(m, l->request.devices);
+}
+
+static int append_groups(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+        int r = sd_bus_message_open_container(m, 'a', "u");
+
+        for (size_t i = 0; r >= 0 && i < l->n_groups; i++)
+                r = sd_bus_message_append(m, "u", l->groups[i]->id);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int append_uid(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "u", (uint32_t) l->request.uid);
+}
+
+static int append_holder(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "s", holder_type_to_string(l->request.holder));
+}
+
+static int append_holder_pid(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "u", (uint32_t) l->request.holder_pid);
+}
+
+static int append_created(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "t", l->request.created);
+}
+
+static int append_expires(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "t", l->request.expires);
+}
+
+static int append_label(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+        bool shown = l->request.label && caller && policy_may_see(caller, l->request.owner.uid);
+
+        return sd_bus_message_append(m, "s", shown ? l->request.label : "");
+}
+
+const BusProperty lease_properties[] = {
+        { "Id", "s", append_id },
+        { "Owner", "(us)", append_owner },
+        { "Kind", "s", append_kind },
+        { "State", "s", append_state },
+        { "Failure", "(ss)", append_failure },
+        { "Warning", "s", append_warning },
+        { "Devices", "as", append_devices },
+        { "Groups", "au", append_groups },
+        { "Uid", "u", append_uid },
+        { "Holder", "s", append_holder },
+        { "HolderPid", "u", append_holder_pid },
+        { "Created", "t", append_created },
+        { "Expires", "t", append_expires },
+        { "Label", "s", append_label },
+        {},
+};
+
+/* objects */
+
+int lease_bus_path(const Lease *l, char **ret) {
+        char *path = str_format(PREFIX "/%s", l->id);
+
+        if (!path)
+                return -ENOMEM;
+        *ret = path;
+        return 0;
+}
+
+static Lease *lease_of(BusServer *s, const char *path) {
+        return str_starts(path, PREFIX "/")
+                       ? registry_lease(manager_registry(s->m), path + strlen(PREFIX "/"))
+                       : NULL;
+}
+
+static int find(sd_bus *bus, const char *path, const char *interface, void *userdata,
+                void **ret_found, sd_bus_error *error) {
+        BusServer *s = userdata;
+
+        if (!lease_of(s, path))
+                return 0;
+        *ret_found = s;
+        return 1;
+}
+
+static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
+                        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        BusServer *s = userdata;
+        const Lease *l = lease_of(s, path);
+
+        return l ? bus_property_get(s, lease_properties, property, reply, l) : -ENOENT;
+}
+
+static int enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes,
+                     sd_bus_error *error) {
+        _cleanup_(strv_freep) char **nodes = NULL;
+        BusServer *s = userdata;
+        size_t n = 0;
+
+        nodes = calloc(HASH_COUNT(registry_leases(manager_registry(s->m))) + 1, sizeof(char *));
+        if (!nodes)
+                return -ENOMEM;
+        for (Lease *l = registry_leases(manager_registry(s->m)); l; l = l->hh.next)
+                if (lease_bus_path(l, &nodes[n++]) < 0)
+                        return -ENOMEM;
+        *ret_nodes = TAKE_PTR(nodes);
+        return 1;
+}
+
+/* methods */
+
+/* The lease that the call is about, if its caller may manage it. */
+static int read_lease(BusServer *s, sd_bus_message *call, Lease **ret, const Caller **ret_caller,
+                      Fault *fault) {
+        Lease *l = lease_of(s, sd_bus_message_get_path(call));
+        int r;
+
+        if (!l)
+                return fault_set(fault, ERROR_NO_SUCH_LEASE, "there is no lease at %s",
+                                 sd_bus_message_get_path(call));
+        r = bus_caller(s, call, ret_caller);
+        if (r == 0)
+                r = policy_check_manage(*ret_caller, &l->request.owner, fault);
+        if (r == 0)
+                *ret = l;
+        return r;
+}
+
+static int refuse_ended(const Lease *l, Fault *fault) {
+        return fault_set(fault, ERROR_NO_SUCH_LEASE, "lease %s is %s: it gives no right any more",
+                         l->id, lease_state_to_string(l->state));
+}
+
+static int method_release(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        const Caller *caller;
+        BusServer *s = userdata;
+        Lease *l;
+        int r;
+
+        r = read_lease(s, call, &l, &caller, &fault);
+        if (r == 0)
+                r = manager_end_lease(s->m, l, "released");
+        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+}
+
+static int method_renew(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        const Caller *caller;
+        BusServer *s = userdata;
+        uint64_t ttl;
+        Lease *l;
+        int r;
+
+        r = sd_bus_message_read(call, "t", &ttl);
+        if (r >= 0)
+                r = read_lease(s, call, &l, &caller, &fault);
+        if (r >= 0)
+                r = bus_check_ttl(ttl, &fault);
+        if (r >= 0) {
+                r = manager_renew(s->m, l, ttl);
+                if (r == -EINVAL)
+                        r = refuse_ended(l, &fault);
+        }
+        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+}
+
+static int confirm(BusServer *s, Lease *l, const Caller *caller, int fd, Fault *fault) {
+        _cleanup_close_ int pidfd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        uint64_t start = 0;
+        pid_t pid = 0;
+        int r;
+
+        if (pidfd < 0)
+                return -errno;
+        r = bus_check_process(pidfd, l->request.uid, caller, &pid, &start, fault);
+        if (r < 0)
+                return r;
+        r = manager_confirm(s->m, l, pidfd, pid, start);
+        if (r == -EINVAL)
+                return refuse_ended(l, fault);
+        if (r == 0)
+                TAKE_FD(pidfd);
+        return r;
+}
+
+static int method_confirm(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        const Caller *caller;
+        BusServer *s = userdata;
+        Lease *l;
+        int fd, r;
+
+        r = sd_bus_message_read(call, "h", &fd);
+        if (r >= 0)
+                r = read_lease(s, call, &l, &caller, &fault);
+        if (r >= 0)
+                r = confirm(s, l, caller, fd, &fault);
+        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+}
+
+#define CONST SD_BUS_VTABLE_PROPERTY_CONST
+#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define INVALIDATES SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION
+
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD("Release", "", "", method_release, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Renew", SD_BUS_ARGS("t", ttl), SD_BUS_NO_RESULT, method_renew,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Confirm", SD_BUS_ARGS("h", pidfd), SD_BUS_NO_RESULT, method_confirm,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_PROPERTY("Id", "s", get_property, 0, CONST),
+        SD_BUS_PROPERTY("Owner", "(us)", get_property, 0, INVALIDATES),
+        SD_BUS_PROPERTY("Kind", "s", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("State", "s", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Failure", "(ss)", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Warning", "s", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Devices", "as", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Groups", "au", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Uid", "u", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Holder", "s", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("HolderPid", "u", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Created", "t", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Expires", "t", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Label", "s", get_property, 0, INVALIDATES),
+        SD_BUS_SIGNAL_WITH_ARGS("Ended", SD_BUS_ARGS("s", reason), 0),
+        SD_BUS_VTABLE_END,
+};
+
+int lease_bus_export(BusServer *s) {
+        int r = sd_bus_add_fallback_vtable(s->bus, NULL, PREFIX, BUS_NAME ".Lease", vtable, find, s);
+
+        return r < 0 ? r : sd_bus_add_node_enumerator(s->bus, NULL, PREFIX, enumerate, s);
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
+#include "bus/bus-internal.h"
+#include "config.h"
+#include "util/log.h"
+#include "util/strings.h"
+
+#define PAGE_MAX 256
+
+/* A call that is answered later. */
+typedef struct Pending {
+        BusServer *s;
+        sd_bus_message *call;
+} Pending;
+
+static Pending *pending_new(BusServer *s, sd_bus_message *call) {
+        Pending *p = calloc(1, sizeof(Pending));
+
+        if (p)
+                *p = (Pending){ .s = s, .call = sd_bus_message_ref(call) };
+        return p;
+}
+
+static void pending_finish(Pending *p, int r) {
+        if (r < 0)
+                log_warning("Cannot answer %s: %s", sd_bus_message_get_member(p->call), strerror(-r));
+        sd_bus_message_unref(p->call);
+        free(p);
+}
+
+/* Acquire */
+
+static int reply_lease(Pending *p, const Lease *l, int lifeline) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_free_ char *path = NULL;
+        int r = lease_bus_path(l, &path);
+
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(p->call, &reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "o", path);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "h");
+        if (r >= 0 && lifeline >= 0)
+                r = sd_bus_message_append(reply, "h", lifeline);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static void on_acquired(Lease *l, int lifeline, const Fault *fault, void *userdata) {
+        _cleanup_close_ int fd = lifeline; /* the message has a duplicate */
+        Pending *p = userdata;
+        int r = 0;
+
+        if (l && l->request.holder == HOLDER_CONNECTION)
+                r = bus_track_holder(p->s, l);
+        if (r >= 0)
+                r = l ? reply_lease(p, l, fd) : bus_reply_fault(p->call, 0, fault);
+        if (r < 0 && l)
+                (void) manager_end_lease(p->s->m, l, "not-answered");
+        pending_finish(p, r);
+}
+
+static int method_acquire(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_request_ Request request = REQUEST_NULL;
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        _cleanup_close_ int pidfd = -EBADF;
+        BusServer *s = userdata;
+        const Caller *caller;
+        Pending *p;
+        int r;
+
+        r = bus_caller(s, call, &caller);
+        if (r >= 0)
+                r = bus_read_request(s, call, caller, &request, &pidfd, &fault);
+        if (r >= 0)
+                r = policy_check_acquire(caller, &request, &fault);
+        if (r < 0)
+                return bus_reply_fault(call, r, &fault);
+        p = pending_new(s, call);
+        if (!p)
+                return -ENOMEM;
+        manager_acquire(s->m, &request, TAKE_FD(pidfd), on_acquired, p);
+        return 1;
+}
+
+/* Explain */
+
+static int append_obstacle(sd_bus_message *reply, const Obstacle *o) {
+        int r = sd_bus_message_open_container(reply, 'a', "{sv}");
+
+        if (r >= 0)
+                r = bus_append_entry(reply, "code", "s", o->code);
+        if (r >= 0)
+                r = bus_append_entry(reply, "device", "s", o->device ? o->device : "");
+        if (r >= 0)
+                r = bus_append_entry(reply, "text", "s", o->text);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int append_step(sd_bus_message *reply, const Step *step) {
+        _cleanup_free_ char *text = step_describe(step);
+        int r = text ? sd_bus_message_open_container(reply, 'a', "{sv}") : -ENOMEM;
+
+        if (r >= 0)
+                r = bus_append_entry(reply, "step", "s", step_kind_to_string(step->kind));
+        if (r >= 0)
+                r = bus_append_entry(reply, "device", "s", step->device ? step->device : "");
+        if (r >= 0)
+                r = bus_append_entry(reply, "group", "u", step->group);
+        if (r >= 0)
+                r = bus_append_entry(reply, "value", "s", step->value ? step->value : "");
+        if (r >= 0)
+                r = bus_append_entry(reply, "former", "s", step->former ? step->former : "");
+        if (r >= 0)
+                r = bus_append_entry(reply, "text", "s", text);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int reply_explained(Pending *p, const Plan *plan, const Obstacles *obstacles) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        int r = sd_bus_message_new_method_return(p->call, &reply);
+
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "b", obstacles->n == 0);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+        for (size_t i = 0; r >= 0 && i < obstacles->n; i++)
+                r = append_obstacle(reply, &obstacles->items[i]);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+        for (size_t i = 0; r >= 0 && i < plan->n; i++)
+                r = append_step(reply, &plan->steps[i]);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static void on_explained(const Plan *plan, const Obstacles *obstacles, const Fault *fault,
+                         void *userdata) {
+        Pending *p = userdata;
+
+        pending_finish(p, plan ? reply_explained(p, plan, obstacles)
+                               : bus_reply_fault(p->call, 0, fault));
+}
+
+static int method_explain(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_request_ Request request = REQUEST_NULL;
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        _cleanup_close_ int pidfd = -EBADF;
+        BusServer *s = userdata;
+        const Caller *caller;
+        Pending *p;
+        int r;
+
+        r = bus_caller(s, call, &caller);
+        if (r >= 0)
+                r = bus_read_request(s, call, caller, &request, &pidfd, &fault);
+        if (r >= 0)
+                r = policy_check_acquire(caller, &request, &fault);
+        if (r < 0)
+                return bus_reply_fault(call, r, &fault);
+        p = pending_new(s, call);
+        if (!p)
+                return -ENOMEM;
+        manager_explain(s->m, &request, on_explained, p);
+        return 1;
+}
+
+/* ReleaseOwner */
+
+static int method_release_owner(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        BusServer *s = userdata;
+        const Caller *caller;
+        unsigned long long seq = 0;
+        uint32_t released = 0;
+        const char *owner;
+        Lease *l;
+        int r;
+
+        r = sd_bus_message_read(call, "s", &owner);
+        if (r >= 0)
+                r = bus_caller(s, call, &caller);
+        while (r >= 0 && (l = registry_next_lease(manager_registry(s->m), seq))) {
+                seq = l->seq;
+                if (!str_eq(l->request.owner.name, owner) || !lease_state_is_alive(l->state) ||
+                    policy_check_manage(caller, &l->request.owner, NULL) < 0)
+                        continue;
+                r = manager_end_lease(s->m, l, "released");
+                released++;
+        }
+        if (r < 0)
+                return bus_reply_fault(call, r, &fault);
+        return sd_bus_reply_method_return(call, "u", released);
+}
+
+/* lists */
+
+static int append_group(sd_bus_message *reply, const Group *g, const Caller *caller) {
+        _cleanup_free_ char *path = NULL;
+        int r = group_bus_path(g, &path);
+
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "{sv}");
+        if (r >= 0)
+                r = bus_append_entry(reply, "Path", "o", path);
+        if (r >= 0)
+                r = bus_property_append_all(reply, group_properties, g, caller);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'e', "sv");
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "s", "DeviceList");
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'v', "aa{sv}");
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+        for (const Device *d = g->devices; r >= 0 && d; d = d->next) {
+                r = sd_bus_message_open_container(reply, 'a', "{sv}");
+                if (r >= 0)
+                        r = bus_property_append_all(reply, device_properties, d, caller);
+                if (r >= 0)
+                        r = sd_bus_message_close_container(reply);
+        }
+        for (int i = 0; r >= 0 && i < 4; i++) /* list, variant, entry, dictionary */
+                r = sd_bus_message_close_container(reply);
+        return r;
+}
+
+static int append_lease(sd_bus_message *reply, const Lease *l, const Caller *caller) {
+        _cleanup_free_ char *path = NULL;
+        int r = lease_bus_path(l, &path);
+
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "{sv}");
+        if (r >= 0)
+                r = bus_append_entry(reply, "Path", "o", path);
+        if (r >= 0)
+                r = bus_append_entry(reply, "Sequence", "t", (uint64_t) l->seq);
+        if (r >= 0)
+                r = bus_property_append_all(reply, lease_properties, l, caller);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int check_limit(uint32_t limit, Fault *fault) {
+        if (limit > 0 && limit <= PAGE_MAX)
+                return 0;
+        return fault_set(fault, ERROR_INVALID_ARGS, "limit has to be 1 to %d", PAGE_MAX);
+}
+
+static int method_list_groups(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        BusServer *s = userdata;
+        const Caller *caller;
+        int64_t after;
+        uint32_t limit;
+        Group *g;
+        int r;
+
+        r = sd_bus_message_read(call, "xu", &after, &limit);
+        if (r >= 0)
+                r = check_limit(limit, &fault);
+        if (r >= 0)
+                r = bus_caller(s, call, &caller);
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(call, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+        for (; r >= 0 && limit > 0 && (g = registry_next_group(manager_registry(s->m), after));
+             limit--) {
+                r = append_group(reply, g, caller);
+                after = g->id;
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_send(NULL, reply, NULL);
+}
+
+static int method_list_leases(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        BusServer *s = userdata;
+        const Caller *caller;
+        uint64_t after;
+        uint32_t limit;
+        Lease *l;
+        int r;
+
+        r = sd_bus_message_read(call, "tu", &after, &limit);
+        if (r >= 0)
+                r = check_limit(limit, &fault);
+        if (r >= 0)
+                r = bus_caller(s, call, &caller);
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(call, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+        for (; r >= 0 && limit > 0 && (l = registry_next_lease(manager_registry(s->m), after));
+             limit--) {
+                r = append_lease(reply, l, caller);
+                after = l->seq;
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_send(NULL, reply, NULL);
+}
+
+/* look-ups */
+
+static int method_get_group(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_free_ char *path = NULL;
+        BusServer *s = userdata;
+        uint32_t id;
+        Group *g;
+        int r;
+
+        r = sd_bus_message_read(call, "u", &id);
+        if (r < 0)
+                return r;
+        g = registry_group(manager_registry(s->m), id);
+        if (!g)
+                return sd_bus_reply_method_errorf(call, error_code_to_string(ERROR_NO_SUCH_GROUP),
+                                                  "there is no IOMMU group %u on this host", id);
+        r = group_bus_path(g, &path);
+        return r < 0 ? r : sd_bus_reply_method_return(call, "o", path);
+}
+
+static int method_get_device(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_free_ char *path = NULL;
+        BusServer *s = userdata;
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(call, "s", &name);
+        if (r < 0)
+                return r;
+        if (!registry_device(manager_registry(s->m), name))
+                return sd_bus_reply_method_errorf(call, error_code_to_string(ERROR_NO_SUCH_DEVICE),
+                                                  "there is no device %s on this host", name);
+        r = device_bus_path(name, &path);
+        return r < 0 ? r : sd_bus_reply_method_return(call, "o", path);
+}
+
+static int method_get_lease(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_free_ char *path = NULL;
+        BusServer *s = userdata;
+        const char *id;
+        Lease *l;
+        int r;
+
+        r = sd_bus_message_read(call, "s", &id);
+        if (r < 0)
+                return r;
+        l = registry_lease(manager_registry(s->m), id);
+        if (!l)
+                return sd_bus_reply_method_errorf(call, error_code_to_string(ERROR_NO_SUCH_LEASE),
+                                                  "there is no lease %s", id);
+        r = lease_bus_path(l, &path);
+        return r < 0 ? r : sd_bus_reply_method_return(call, "o", path);
+}
+
+static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
+                       sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        return sd_bus_message_append(reply, "s", PROJECT_VERSION);
+}
+
+static int get_kernel(sd_bus *bus, const char *path, const char *interface, const char *property,
+                      sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        BusServer *s = userdata;
+
+        return sd_bus_message_append(reply, "s", manager_kernel(s->m)->ops->name);
+}
+
+#define ANYBODY SD_BUS_VTABLE_UNPRIVILEGED
+
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("Acquire",
+                                SD_BUS_ARGS("as", devices, "s", kind, "a{sv}", options),
+                                SD_BUS_RESULT("o", lease, "ah", lifeline), method_acquire, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("Explain",
+                                SD_BUS_ARGS("as", devices, "s", kind, "a{sv}", options),
+                                SD_BUS_RESULT("b", possible, "aa{sv}", obstacles, "aa{sv}", steps),
+                                method_explain, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("ReleaseOwner", SD_BUS_ARGS("s", owner),
+                                SD_BUS_RESULT("u", released), method_release_owner, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("ListGroups", SD_BUS_ARGS("x", after, "u", limit),
+                                SD_BUS_RESULT("aa{sv}", groups), method_list_groups, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("ListLeases", SD_BUS_ARGS("t", after, "u", limit),
+                                SD_BUS_RESULT("aa{sv}", leases), method_list_leases, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("GetGroup", SD_BUS_ARGS("u", id), SD_BUS_RESULT("o", group),
+                                method_get_group, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("GetDevice", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", device),
+                                method_get_device, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("GetLease", SD_BUS_ARGS("s", id), SD_BUS_RESULT("o", lease),
+                                method_get_lease, ANYBODY),
+        SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Kernel", "s", get_kernel, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_VTABLE_END,
+};
+
+int manager_bus_export(BusServer *s) {
+        return sd_bus_add_object_vtable(s->bus, NULL, BUS_ROOT, BUS_NAME ".Manager", vtable, s);
+}

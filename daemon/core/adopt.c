@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/registry-private.h"
+#include "util/strings.h"
+
+int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *owner,
+                         const Terms *terms, uid_t node_uid, const char *recorded_type,
+                         Changes *c) {
+        if (g->state != GROUP_FREE || state == GROUP_FREE)
+                return -EINVAL;
+        if (changes_reserve(c, 1, 0, 0) < 0)
+                return -ENOMEM;
+        if (owner_copy(&g->owner, owner) < 0 || terms_copy(&g->terms, terms) < 0 ||
+            str_set(&g->recorded_type, recorded_type) < 0) {
+                group_forget_claim(g);
+                return -ENOMEM;
+        }
+        g->node_uid = node_uid;
+        g->recorded = true;
+        group_set_state(g, state, NULL, c);
+        return 0;
+}
+
+/* The groups that the lease still has a right on. -ECANCELED with the fault set: none. */
+static int find_groups(Registry *r, const Request *request, Group ***ret, size_t *ret_n,
+                       Fault *fault) {
+        _cleanup_free_ Group **groups = NULL;
+        size_t n;
+        int k;
+
+        k = registry_resolve(r, request, &groups, &n, fault);
+        if (k < 0)
+                return k;
+        for (size_t i = 0; i < n; i++) {
+                Group *g = groups[i];
+
+                if ((g->state != GROUP_CLAIMING && g->state != GROUP_OWNED) ||
+                    group_conflict(g, request))
+                        return fault_set(fault, ERROR_LOST,
+                                         "IOMMU group %u is no longer this lease's after the daemon "
+                                         "was started again",
+                                         g->id);
+                if (group_reserve_lease(g) < 0)
+                        return fault_set_oom(fault);
+        }
+        *ret = TAKE_PTR(groups);
+        *ret_n = n;
+        return 0;
+}
+
+static LeaseState state_by_groups(const Lease *l) {
+        for (size_t i = 0; i < l->n_groups; i++)
+                if (l->groups[i]->state != GROUP_OWNED)
+                        return LEASE_ACTIVATING;
+        return LEASE_ACTIVE;
+}
+
+int registry_adopt_lease(Registry *r, const char *id, LeaseState state, Request *request,
+                         Lease **ret, Changes *c) {
+        _cleanup_(lease_freep) Lease *l = calloc(1, sizeof(Lease));
+        int k = 0;
+
+        if (!l)
+                return -ENOMEM;
+        l->failure = FAULT_NULL;
+        if (id[0] != 'l' || parse_u64(id + 1, 10, &l->seq) < 0 || l->seq == 0)
+                return -EINVAL;
+        l->id = str_format("l%llu", l->seq);
+        if (!l->id)
+                return -ENOMEM;
+        if (!str_eq(l->id, id))
+                return -EINVAL;
+        if (registry_lease(r, id))
+                return -EEXIST;
+        if (lease_state_is_alive(state))
+                k = find_groups(r, request, &l->groups, &l->n_groups, &l->failure);
+        if (k == -ENOMEM || changes_reserve(c, l->n_groups, 1, 0) < 0 ||
+            registry_add_lease(r, l) < 0)
+                return -ENOMEM;
+        l->request = *request;
+        *request = REQUEST_NULL;
+        for (size_t i = 0; i < l->n_groups; i++)
+                lease_join_group(l, l->groups[i], c);
+        if (k < 0) {
+                l->failure.code = ERROR_LOST;
+                l->state = LEASE_LOST;
+        } else if (state == LEASE_ACTIVATING || state == LEASE_ACTIVE)
+                l->state = state_by_groups(l);
+        else
+                l->state = state;
+        changes_add_lease(c, l);
+        *ret = TAKE_PTR(l);
+        return 0;
+}
+
+int registry_adopt_done(Registry *r, Changes *c) {
+        if (changes_reserve(c, HASH_COUNT(r->groups), 0, 0) < 0)
+                return -ENOMEM;
+        for (Group *g = r->groups; g; g = g->hh.next)
+                if (g->count == 0 && (g->state == GROUP_CLAIMING || g->state == GROUP_OWNED))
+                        group_set_state(g, GROUP_DRAINING, NULL, c);
+        return 0;
+}

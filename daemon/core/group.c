@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/registry-private.h"
+#include "util/strings.h"
+
+Group *group_free(Group *g) {
+        if (!g)
+                return NULL;
+        owner_clear(&g->owner);
+        terms_clear(&g->terms);
+        free(g->recorded_type);
+        free(g->owed_type);
+        free(g->waits_for);
+        free(g->leases);
+        free(g);
+        return NULL;
+}
+
+const char *group_type(const Group *g) {
+        for (const Device *d = g->devices; d; d = d->next)
+                if (!str_empty(d->facts.default_domain_type))
+                        return d->facts.default_domain_type;
+        return NULL;
+}
+
+char *group_device_names(const Group *g) {
+        char *names = strdup("");
+
+        for (const Device *d = g->devices; names && d; d = d->next)
+                if (str_append(&names, "%s%s", d == g->devices ? "" : ", ", d->facts.name) < 0) {
+                        free(names);
+                        return NULL;
+                }
+        return names;
+}
+
+char *group_describe_owner(const Group *g) {
+        _cleanup_free_ char *text = NULL;
+        const Request *first;
+
+        if (g->n_leases == 0)
+                return g->owner.name ? str_format("%s (uid %lu)", g->owner.name,
+                                                  (unsigned long)g->owner.uid)
+                                     : strdup("nobody");
+        first = &g->leases[0]->request;
+        if (str_append(&text, "lease %s of %s (uid %lu", g->leases[0]->id,
+                       first->owner.name ? first->owner.name : "",
+                       (unsigned long)first->owner.uid) < 0 ||
+            (!str_empty(first->label) && str_append(&text, ", \"%s\"", first->label) < 0) ||
+            str_append(&text, ")") < 0 ||
+            (g->n_leases > 1 && str_append(&text, " and %zu more", g->n_leases - 1) < 0))
+                return NULL;
+        return TAKE_PTR(text);
+}
+
+int device_set_record(Device *d, const char *driver, const char *driver_override) {
+        if (str_set(&d->record.driver, driver) < 0 ||
+            str_set(&d->record.driver_override, driver_override) < 0)
+                return -ENOMEM;
+        d->record.valid = true;
+        return 0;
+}
+
+int group_prepare_claim(Group *g, const Request *request) {
+        const char *type = group_type(g);
+
+        /* still as the last lease left it: what was before that is what the host had */
+        if (!str_empty(g->owed_type) && str_eq(type, "DMA-FQ"))
+                type = g->owed_type;
+        if (owner_copy(&g->owner, &request->owner) < 0 ||
+            terms_copy(&g->terms, &request->terms) < 0 || str_set(&g->recorded_type, type) < 0)
+                return -ENOMEM;
+        for (Device *d = g->devices; d; d = d->next)
+                if (device_set_record(d, d->facts.driver, d->facts.driver_override) < 0)
+                        return -ENOMEM;
+        g->node_uid = request->uid;
+        return 0;
+}
+
+void group_set_state(Group *g, GroupState state, char *waits_for, Changes *c) {
+        g->state = state;
+        free(g->waits_for);
+        g->waits_for = waits_for;
+        changes_add_group(c, g);
+}
+
+void group_begin_claim(Group *g, Changes *c) {
+        free(g->owed_type);
+        g->owed_type = NULL;
+        g->recorded = true;
+        group_set_state(g, GROUP_CLAIMING, NULL, c);
+}
+
+void group_forget_claim(Group *g) {
+        owner_clear(&g->owner);
+        terms_clear(&g->terms);
+        free(g->recorded_type);
+        g->recorded_type = NULL;
+        g->recorded = false;
+        for (Device *d = g->devices; d; d = d->next) {
+                free(d->record.driver);
+                free(d->record.driver_override);
+                d->record = (HostRecord){};
+        }
+}
+
+int group_drop_leases(Group *g, LeaseState state, const Fault *why, Changes *c) {
+        size_t n = g->n_leases, n_groups = 1;
+        Fault *copies;
+        int r = 0;
+
+        copies = calloc(n + 1, sizeof(Fault));
+        if (!copies)
+                return -ENOMEM;
+        for (size_t i = 0; i < n && r == 0; i++) {
+                n_groups += g->leases[i]->n_groups;
+                r = fault_copy(&copies[i], why);
+        }
+        if (r == 0)
+                r = changes_reserve(c, n_groups, n, 0);
+        if (r == 0)
+                for (size_t i = 0; i < n; i++)
+                        lease_leave_groups(g->leases[0], state, &copies[i], NULL, c);
+        for (size_t i = 0; i < n; i++)
+                fault_clear(&copies[i]);
+        free(copies);
+        return r;
+}
+
+static bool lease_is_switched(const Lease *l) {
+        for (size_t i = 0; i < l->n_groups; i++)
+                if (l->groups[i]->state != GROUP_OWNED)
+                        return false;
+        return true;
+}
+
+int registry_group_claimed(Registry *r, Group *g, Changes *c) {
+        if (g->state != GROUP_CLAIMING)
+                return -EINVAL;
+        if (changes_reserve(c, 1, g->n_leases, 0) < 0)
+                return -ENOMEM;
+        group_set_state(g, GROUP_OWNED, NULL, c);
+        for (size_t i = 0; i < g->n_leases; i++) {
+                Lease *l = g->leases[i];
+
+                if (l->state == LEASE_ACTIVATING && lease_is_switched(l)) {
+                        l->state = LEASE_ACTIVE;
+                        changes_add_lease(c, l);
+                }
+        }
+        return 0;
+}
+
+int registry_group_claim_failed(Registry *r, Group *g, const Fault *why, Changes *c) {
+        if (g->state != GROUP_CLAIMING)
+                return -EINVAL;
+        return group_drop_leases(g, LEASE_FAILED, why, c);
+}
+
+int registry_group_set_waits_for(Group *g, const char *who, Changes *c) {
+        if (g->state == GROUP_FREE)
+                return -EINVAL;
+        if (str_eq(g->waits_for, who))
+                return 0;
+        if (changes_reserve(c, 1, 0, 0) < 0 || str_set(&g->waits_for, who) < 0)
+                return -ENOMEM;
+        changes_add_group(c, g);
+        return 0;
+}
+
+int registry_group_drained(Registry *r, Group *g, Changes *c) {
+        if (g->state != GROUP_DRAINING)
+                return -EINVAL;
+        if (changes_reserve(c, 1, 0, 0) < 0)
+                return -ENOMEM;
+        group_set_state(g, GROUP_RESTORING, NULL, c);
+        return 0;
+}
+
+/* Frees the group; what its devices show as their host driver changes with it. */
+static int group_set_free(Group *g, char *owed_type, Changes *c) {
+        if (changes_reserve(c, 1, 0, g->n_devices) < 0)
+                return -ENOMEM;
+        for (Device *d = g->devices; d; d = d->next)
+                changes_add_device(c, d);
+        group_forget_claim(g);
+        g->owed_type = owed_type;
+        group_set_state(g, GROUP_FREE, NULL, c);
+        return 0;
+}
+
+int registry_group_restored(Registry *r, Group *g, Changes *c) {
+        _cleanup_free_ char *owed = NULL;
+        const char *type = group_type(g);
+
+        if (g->state != GROUP_RESTORING)
+                return -EINVAL;
+        if (!str_empty(g->recorded_type) && !str_empty(type) && !str_eq(type, g->recorded_type))
+                if (str_set(&owed, g->recorded_type) < 0)
+                        return -ENOMEM;
+        if (group_set_free(g, owed, c) < 0)
+                return -ENOMEM;
+        (void)TAKE_PTR(owed);
+        return 0;
+}
+
+/* To a state that a person has to look at. */
+static int group_give_up(Group *g, GroupState state, const char *why, Changes *c) {
+        _cleanup_fault_ Fault lost = FAULT_NULL;
+        _cleanup_free_ char *text = NULL;
+
+        (void)fault_set(&lost, ERROR_LOST, "%s", why);
+        if (str_set(&text, why) < 0 || group_drop_leases(g, LEASE_LOST, &lost, c) < 0)
+                return -ENOMEM;
+        group_set_state(g, state, TAKE_PTR(text), c);
+        return 0;
+}
+
+int registry_group_failed(Registry *r, Group *g, const char *why, Changes *c) {
+        if (g->state != GROUP_DRAINING && g->state != GROUP_RESTORING)
+                return -EINVAL;
+        return group_give_up(g, GROUP_FAILED, why, c);
+}
+
+int registry_group_lost(Registry *r, Group *g, const char *why, Changes *c) {
+        if (g->state == GROUP_FREE || g->state == GROUP_FAILED || g->state == GROUP_LOST)
+                return -EINVAL;
+        return group_give_up(g, GROUP_LOST, why, c);
+}
+
+int registry_group_retry(Registry *r, Group *g, Changes *c) {
+        if (g->state != GROUP_FAILED && g->state != GROUP_LOST)
+                return -EINVAL;
+        if (changes_reserve(c, 1, 0, 0) < 0)
+                return -ENOMEM;
+        group_set_state(g, GROUP_RESTORING, NULL, c);
+        return 0;
+}
+
+int registry_group_accept(Registry *r, Group *g, Changes *c) {
+        if (g->state != GROUP_FAILED && g->state != GROUP_LOST)
+                return -EINVAL;
+        return group_set_free(g, NULL, c);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * A plan is first a list of moves, one per device that has to change; the order of the steps over
+ * the whole group comes when the moves are spelled out.
+ */
+
+#include "core/planner.h"
+
+typedef struct Move {
+        const Device *device;
+        bool set_override;
+        const char *override; /* NULL: cleared */
+        bool unbind;
+        bool force;
+        const char *bind;  /* NULL: stays without a driver */
+        const char *reset; /* method; NULL: none */
+        bool probe;
+} Move;
+
+typedef struct Moves {
+        Move *items; /* room for every device of the group */
+        size_t n;
+} Moves;
+
+int moves_init(Moves *m, const Group *g);
+void moves_clear(Moves *m);
+#define _cleanup_moves_ _cleanup_(moves_clear)
+
+int plan_group_step(Plan *p, const Group *g, StepKind kind, const char *value, const char *former);
+/* STEP_GRANT_NODE, STEP_REVOKE_NODE */
+int plan_node_right(Plan *p, const Group *g, StepKind kind, uid_t uid);
+
+/* Is a device taken from a VFIO driver? */
+bool moves_leave_vfio(const Moves *moves);
+/* The steps of one kind for all moves that have one. */
+int plan_moves(Plan *p, const Moves *m, StepKind kind);
+
+/* A driver that counts as a kernel owner of the group. */
+static inline bool driver_is_in_the_way(const char *driver) {
+        return driver && *driver && !driver_is_harmless(driver);
+}

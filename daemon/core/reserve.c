@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/registry-private.h"
+#include "util/strings.h"
+
+static int name_compare(const void *a, const void *b) {
+        return device_name_compare(*(char *const *)a, *(char *const *)b);
+}
+
+static int group_compare(const void *a, const void *b) {
+        unsigned x = (*(Group *const *)a)->id, y = (*(Group *const *)b)->id;
+
+        return (x > y) - (x < y);
+}
+
+/* Names the one that stands twice in a sorted list. */
+static int refuse_duplicates(char *const *sorted, size_t n, Fault *fault) {
+        for (size_t i = 1; i < n; i++)
+                if (strcmp(sorted[i - 1], sorted[i]) == 0)
+                        return fault_set(fault, ERROR_INVALID_ARGS, "%s is named twice", sorted[i]);
+        return 0;
+}
+
+static bool name_is_printable(const char *s) {
+        size_t n = strlen(s);
+
+        for (size_t i = 0; i < n; i++)
+                if (s[i] < ' ' || s[i] > '~')
+                        return false;
+        return n > 0 && n <= 64;
+}
+
+static int resolve_device(Registry *r, const char *name, Group **ret, Fault *fault) {
+        Device *d = registry_device(r, name);
+
+        if (!d && device_name_is_pci(name))
+                return fault_set(fault, ERROR_NO_SUCH_DEVICE, "There is no device %s", name);
+        if (!d)
+                /* too long or strange names are not worth repeating */
+                return fault_set(fault, ERROR_INVALID_ARGS,
+                                 "%s is not a PCI address such as 0000:3b:00.0",
+                                 name_is_printable(name) ? name : "What was given");
+        if (!str_eq(d->facts.bus, "pci"))
+                return fault_set(fault, ERROR_UNSUPPORTED,
+                                 "%s is a device of the bus %s; only pci is supported", name,
+                                 str_empty(d->facts.bus) ? "?" : d->facts.bus);
+        if (!d->group)
+                return fault_set(fault, ERROR_NO_IOMMU,
+                                 "%s has no IOMMU group; is the IOMMU off in the firmware or on the "
+                                 "kernel command line?",
+                                 name);
+        if (d->facts.bridge)
+                return fault_set(fault, ERROR_NOT_VIABLE,
+                                 "%s is a bridge, which cannot be handed out; name a device behind "
+                                 "it",
+                                 name);
+        *ret = d->group;
+        return 0;
+}
+
+int registry_resolve(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
+                     Fault *fault) {
+        _cleanup_free_ Group **groups = NULL;
+        _cleanup_free_ char **names = NULL;
+        size_t n = strv_length(request->devices), n_groups = 0;
+        int k;
+
+        groups = calloc(n + 1, sizeof(Group *));
+        names = calloc(n + 1, sizeof(char *));
+        if (!groups || !names)
+                return fault_set_oom(fault);
+        for (size_t i = 0; i < n; i++) {
+                names[i] = request->devices[i];
+                k = resolve_device(r, names[i], &groups[i], fault);
+                if (k < 0)
+                        return k;
+        }
+        qsort(names, n, sizeof(char *), name_compare);
+        k = refuse_duplicates(names, n, fault);
+        if (k < 0)
+                return k;
+        qsort(groups, n, sizeof(Group *), group_compare);
+        for (size_t i = 0; i < n; i++)
+                if (n_groups == 0 || groups[n_groups - 1] != groups[i])
+                        groups[n_groups++] = groups[i];
+        *ret_groups = TAKE_PTR(groups);
+        *ret_n = n_groups;
+        return 0;
+}
+
+/* dma-api shares a group among owners as long as the driver of each named device and the default
+ * domain type are, or are going to be, what the newcomer wishes. */
+static const char *dma_api_conflict(const Group *g, const Request *request) {
+        const Terms *have = &g->terms, *want = &request->terms;
+
+        if (!str_empty(want->default_domain_type) &&
+            !str_eq(want->default_domain_type, str_empty(have->default_domain_type)
+                                                       ? group_type(g)
+                                                       : have->default_domain_type))
+                return "with another default domain type";
+        if (str_empty(want->driver))
+                return NULL;
+        for (const Device *d = g->devices; d; d = d->next)
+                if (strv_contains(request->devices, d->facts.name) &&
+                    !str_eq(want->driver, str_empty(have->driver) ? d->record.driver : have->driver))
+                        return "with another driver";
+        return NULL;
+}
+
+const char *group_conflict(const Group *g, const Request *request) {
+        const Terms *have = &g->terms, *want = &request->terms;
+
+        if (have->kind != want->kind)
+                return "for another kind of owner";
+        if (have->kind == OWNER_KIND_DMA_API)
+                return dma_api_conflict(g, request);
+        if (!owner_equal(&g->owner, &request->owner))
+                return "for another owner";
+        if (!str_eq(have->driver, want->driver))
+                return "with another driver";
+        if (have->kind == OWNER_KIND_USER) {
+                if (have->access != want->access)
+                        return "with another access";
+                if (g->node_uid != request->uid)
+                        return "for another uid";
+        }
+        return NULL;
+}
+
+static bool group_expires(const Group *g) {
+        for (size_t i = 0; i < g->n_leases; i++)
+                if (g->leases[i]->request.expires == UINT64_MAX)
+                        return false;
+        return g->n_leases > 0;
+}
+
+static int refuse_held(const Group *g, const char *conflict, Fault *fault) {
+        _cleanup_free_ char *names = group_device_names(g), *who = group_describe_owner(g);
+
+        if (!names || !who)
+                return fault_set_oom(fault);
+        return fault_set(fault, ERROR_BUSY, "IOMMU group %u (%s) is held %s (%s) by %s, until %s",
+                         g->id, names, conflict, owner_kind_to_string(g->terms.kind), who,
+                         group_expires(g) ? "that is released or expires" : "that is released");
+}
+
+/* Refuses a group that serves nobody now: on its way back to the host, or waiting for a person. */
+static int refuse_unavailable(const Group *g, Fault *fault) {
+        _cleanup_free_ char *names = group_device_names(g), *who = group_describe_owner(g);
+        const char *why = str_empty(g->waits_for) ? NULL : g->waits_for;
+
+        if (!names || !who)
+                return fault_set_oom(fault);
+        switch (g->state) {
+        case GROUP_DRAINING:
+                return fault_set(fault, ERROR_BUSY,
+                                 "IOMMU group %u (%s) is being taken back from %s and waits for %s",
+                                 g->id, names, who, why ? why : "its files to be closed");
+        case GROUP_RESTORING:
+                return fault_set(fault, ERROR_BUSY,
+                                 "IOMMU group %u (%s) is being given back to the host after %s%s%s; "
+                                 "try again soon",
+                                 g->id, names, who, why ? " and waits for " : "", why ? why : "");
+        case GROUP_QUARANTINED:
+                return fault_set(fault, ERROR_QUARANTINED,
+                                 "IOMMU group %u (%s) is kept in quarantine", g->id, names);
+        case GROUP_FAILED:
+                return fault_set(fault, ERROR_BUSY,
+                                 "IOMMU group %u (%s) could not be given back to the host: %s; put "
+                                 "that right, then Retry or Accept the group",
+                                 g->id, names, why ? why : "the reason is not known");
+        case GROUP_LOST:
+                return fault_set(fault, ERROR_LOST,
+                                 "IOMMU group %u (%s) was changed by somebody else: %s; Retry or "
+                                 "Accept the group",
+                                 g->id, names, why ? why : "the reason is not known");
+        case GROUP_FREE:
+        case GROUP_CLAIMING:
+        case GROUP_OWNED:
+        case _GROUP_STATE_MAX:
+        case _GROUP_STATE_INVALID:
+                break;
+        }
+        return 0;
+}
+
+int registry_check(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
+                   Fault *fault) {
+        _cleanup_free_ Group **groups = NULL;
+        size_t n;
+        int k;
+
+        k = request_validate(request, fault);
+        if (k < 0)
+                return k;
+        k = registry_resolve(r, request, &groups, &n, fault);
+        if (k < 0)
+                return k;
+        for (size_t i = 0; i < n; i++) {
+                Group *g = groups[i];
+                const char *conflict;
+
+                k = refuse_unavailable(g, fault);
+                if (k < 0)
+                        return k;
+                conflict = g->state == GROUP_FREE ? NULL : group_conflict(g, request);
+                if (conflict)
+                        return refuse_held(g, conflict, fault);
+        }
+        *ret_groups = TAKE_PTR(groups);
+        *ret_n = n;
+        return 0;
+}
+
+int group_reserve_lease(Group *g) {
+        Lease **longer = reallocarray(g->leases, g->n_leases + 1, sizeof(Lease *));
+
+        if (!longer)
+                return -ENOMEM;
+        g->leases = longer;
+        return 0;
+}
+
+/* Everything of a reservation that can fail. */
+static int prepare_groups(Group **groups, size_t n, const Request *request, Changes *c) {
+        if (changes_reserve(c, n, 1, 0) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++)
+                if (group_reserve_lease(groups[i]) < 0 ||
+                    (groups[i]->state == GROUP_FREE && group_prepare_claim(groups[i], request) < 0))
+                        return -ENOMEM;
+        return 0;
+}
+
+int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fault *fault) {
+        _cleanup_(lease_freep) Lease *l = NULL;
+        _cleanup_free_ Group **groups = NULL;
+        size_t n;
+        int k;
+
+        k = registry_check(r, request, &groups, &n, fault);
+        if (k < 0)
+                return k;
+        l = calloc(1, sizeof(Lease));
+        if (!l)
+                return fault_set_oom(fault);
+        l->failure = FAULT_NULL;
+        l->seq = r->last_seq + 1;
+        l->id = str_format("l%llu", l->seq);
+        if (!l->id || prepare_groups(groups, n, request, c) < 0 || registry_add_lease(r, l) < 0) {
+                for (size_t i = 0; i < n; i++)
+                        if (groups[i]->state == GROUP_FREE)
+                                group_forget_claim(groups[i]);
+                return fault_set_oom(fault);
+        }
+        l->request = *request;
+        *request = REQUEST_NULL;
+        qsort(l->request.devices, strv_length(l->request.devices), sizeof(char *), name_compare);
+        l->state = LEASE_ACTIVE;
+        l->n_groups = n;
+        l->groups = TAKE_PTR(groups);
+        for (size_t i = 0; i < n; i++) {
+                if (l->groups[i]->state == GROUP_FREE)
+                        group_begin_claim(l->groups[i], c);
+                if (l->groups[i]->state == GROUP_CLAIMING)
+                        l->state = LEASE_ACTIVATING;
+                lease_join_group(l, l->groups[i], c);
+        }
+        changes_add_lease(c, l);
+        *ret = TAKE_PTR(l);
+        return 0;
+}

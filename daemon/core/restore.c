@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/planner-private.h"
+#include "util/strings.h"
+
+/* Going from DMA-FQ back to DMA needs a moment without a driver, which a live host driver is not
+ * made to give: the type is owed (Group.owed_type) until the plan of another lease has one. */
+static bool type_is_owed(const Group *g, const Moves *m) {
+        if (!str_eq(group_type(g), "DMA-FQ") || !str_eq(g->recorded_type, "DMA"))
+                return false;
+        for (size_t i = 0; i < m->n; i++)
+                if (!m->items[i].unbind && driver_is_in_the_way(m->items[i].device->facts.driver))
+                        return true;
+        return false;
+}
+
+static void move_back(const Group *g, const Device *d, Move *m) {
+        const DeviceFacts *f = &d->facts;
+        const HostRecord *was = &d->record;
+        bool differs = !str_eq(f->driver, was->driver);
+        /* where the host had it on VFIO too, once: the last owner's descriptors have to die */
+        bool rebind = g->state == GROUP_DRAINING && g->terms.kind == OWNER_KIND_USER &&
+                      !f->bridge && driver_is_vfio(f->driver);
+
+        m->device = d;
+        if (!was->valid) {
+                m->probe = !f->bridge && str_empty(f->driver);
+                return;
+        }
+        m->set_override = !str_eq(f->driver_override, was->driver_override);
+        m->override = was->driver_override;
+        m->unbind = (differs || rebind) && !str_empty(f->driver);
+        m->bind = (differs || rebind) && !str_empty(was->driver) ? was->driver : NULL;
+        if (m->unbind && driver_is_vfio(f->driver) && !str_eq(g->terms.reset, "none"))
+                m->reset = str_empty(g->terms.reset) ? "auto" : g->terms.reset;
+}
+
+/* All kernel owners have to leave while the type is written. */
+static void move_aside(Moves *moves) {
+        for (size_t i = 0; i < moves->n; i++) {
+                Move *m = &moves->items[i];
+
+                if (m->unbind || !driver_is_in_the_way(m->device->facts.driver))
+                        continue;
+                m->unbind = true;
+                m->bind = m->device->facts.driver;
+        }
+}
+
+/* Before a device is taken from VFIO everybody has to close it: the unbind would wait without end
+ * otherwise. A claim bars newcomers too, but the kernel grants none beside kernel owners. */
+static int plan_close(Plan *p, const Group *g, const Moves *moves, bool *ret_claimed) {
+        bool viable = true;
+
+        if (!moves_leave_vfio(moves))
+                return 0;
+        for (const Device *d = g->devices; d; d = d->next)
+                viable = viable && !driver_is_in_the_way(d->facts.driver);
+        if (g->terms.kind == OWNER_KIND_USER && g->terms.access == ACCESS_NODE &&
+            plan_node_right(p, g, STEP_REVOKE_NODE, g->node_uid) < 0)
+                return -ENOMEM;
+        if (plan_group_step(p, g, viable ? STEP_CLAIM : STEP_WAIT_CLOSED, NULL, NULL) < 0)
+                return -ENOMEM;
+        *ret_claimed = viable;
+        return 0;
+}
+
+int plan_restore(const Group *g, Plan *ret) {
+        const char *now = group_type(g), *type = NULL;
+        _cleanup_moves_ Moves moves = {};
+        _cleanup_plan_ Plan p = PLAN_NULL;
+        bool claimed = false;
+
+        if (moves_init(&moves, g) < 0)
+                return -ENOMEM;
+        for (const Device *d = g->devices; g->recorded && d; d = d->next)
+                move_back(g, d, &moves.items[moves.n++]);
+        if (g->recorded && now && !str_empty(g->recorded_type) && !str_eq(now, g->recorded_type) &&
+            !type_is_owed(g, &moves))
+                type = g->recorded_type;
+        if (type && !(str_eq(now, "DMA") && str_eq(type, "DMA-FQ")))
+                move_aside(&moves);
+        if (plan_close(&p, g, &moves, &claimed) < 0 || plan_moves(&p, &moves, STEP_RESET) < 0 ||
+            plan_moves(&p, &moves, STEP_UNBIND) < 0 ||
+            (claimed && plan_group_step(&p, g, STEP_RELEASE, NULL, NULL) < 0) ||
+            (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
+            plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 || plan_moves(&p, &moves, STEP_BIND) < 0)
+                return -ENOMEM;
+        /* once: what a probe was tried on in vain is nothing that is left to do */
+        if ((p.n > 0 || g->state == GROUP_DRAINING) && plan_moves(&p, &moves, STEP_PROBE) < 0)
+                return -ENOMEM;
+        *ret = p;
+        p = PLAN_NULL;
+        return 0;
+}

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/planner.h"
+#include "shared/sysfs.h"
+
+/* Adds what the host does with a network interface of device. path: its folder in sysfs. */
+int network_inspect(const Sysfs *s, const char *path, const char *device, Obstacles *obstacles);

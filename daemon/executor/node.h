@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Who may open /dev/vfio/N. Owner, mode and ACL of before are kept in the run-time folder. */
+
+#include "executor/run.h"
+
+int step_grant_node(Run *run);
+int step_revoke_node(Run *run);
+
+/* A descriptor of the group's node, which is checked to be one of VFIO's. */
+int node_open(Run *run, int flags);

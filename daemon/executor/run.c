@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "executor/run.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "executor/check.h"
+#include "executor/group.h"
+#include "executor/inspect.h"
+#include "executor/node.h"
+#include "executor/steps.h"
+#include "util/strings.h"
+
+/* Locks of open file descriptions: they can be asked for without being taken, and end with the
+ * process, however it ends. */
+static int lock_open(int runtime, unsigned group, int flags) {
+        char path[32];
+        int fd;
+
+        (void) snprintf(path, sizeof(path), "locks/%u", group);
+        fd = openat(runtime, path, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+        return fd < 0 ? -errno : fd;
+}
+
+int run_group_is_locked(int runtime, unsigned group) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        _cleanup_close_ int fd = -EBADF;
+
+        fd = lock_open(runtime, group, 0);
+        if (fd == -ENOENT)
+                return 0;
+        if (fd < 0)
+                return fd;
+        if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+                return -errno;
+        return lock.l_type != F_UNLCK;
+}
+
+/* *ret is kept open until the process ends. */
+static int lock_take(Run *run, int *ret) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        _cleanup_close_ int fd = -EBADF;
+
+        fd = lock_open(run->runtime, run->step->group, O_CREAT);
+        if (fd < 0)
+                return answer_fail(&run->answer, -fd, "cannot open the lock of IOMMU group %u: %s",
+                                   run->step->group, strerror(-fd));
+        if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
+                if (errno != EAGAIN && errno != EACCES)
+                        return -errno;
+                return answer_fail(&run->answer, EWOULDBLOCK,
+                                   "a step of an earlier run still works on IOMMU group %u",
+                                   run->step->group);
+        }
+        *ret = TAKE_FD(fd);
+        return 0;
+}
+
+int run_check_permit(Run *run) {
+        struct pollfd permit = { .fd = run->permit, .events = POLLIN };
+
+        if (poll(&permit, 1, 0) == 0)
+                return 0;
+        return answer_fail(&run->answer, ECANCELED, "the permit of the step was withdrawn");
+}
+
+int run_write(Run *run, const char *value, const char *fmt, ...) {
+        _cleanup_free_ char *path = NULL;
+        va_list ap;
+        int r;
+
+        va_start(ap, fmt);
+        r = vasprintf(&path, fmt, ap);
+        va_end(ap);
+        if (r < 0) {
+                path = NULL;
+                return -ENOMEM;
+        }
+        r = run_check_permit(run);
+        if (r < 0)
+                return r;
+        return sysfs_write(&run->sysfs, path, value);
+}
+
+static int send_packet(Run *run, const char *packet, const int *fds, size_t n_fds) {
+        union {
+                struct cmsghdr header;
+                char room[CMSG_SPACE(2 * sizeof(int))];
+        } control = {};
+        struct iovec iov = { .iov_base = (char *) packet, .iov_len = strlen(packet) };
+        struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+        if (n_fds > 0) {
+                message.msg_control = &control;
+                message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+                control.header.cmsg_level = SOL_SOCKET;
+                control.header.cmsg_type = SCM_RIGHTS;
+                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
+        }
+        return sendmsg(run->channel, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int run_report_waiting(Run *run, const char *who) {
+        _cleanup_free_ char *packet = answer_waiting_packet(who);
+
+        return packet ? send_packet(run, packet, NULL, 0) : -ENOMEM;
+}
+
+static int perform(Run *run) {
+        switch (run->step->kind) {
+        case STEP_INSPECT:
+                return step_inspect(run);
+        case STEP_LOAD_MODULE:
+                return step_load_module(run);
+        case STEP_SET_OVERRIDE:
+                return step_set_override(run);
+        case STEP_UNBIND:
+                return step_unbind(run);
+        case STEP_BIND:
+                return step_bind(run);
+        case STEP_PROBE:
+                return step_probe(run);
+        case STEP_SET_TYPE:
+                return step_set_type(run);
+        case STEP_GRANT_NODE:
+                return step_grant_node(run);
+        case STEP_REVOKE_NODE:
+                return step_revoke_node(run);
+        case STEP_WAIT_CLOSED:
+                return step_wait_closed(run);
+        case STEP_CLAIM:
+                return step_claim(run);
+        case STEP_RESET:
+                return step_reset(run);
+        case STEP_WAIT_NODE:
+        case STEP_RELEASE:
+        case _STEP_KIND_MAX:
+        case _STEP_KIND_INVALID:
+                break;
+        }
+        return answer_fail(&run->answer, EOPNOTSUPP, "the executor has no step \"%s\"",
+                           step_kind_to_string(run->step->kind));
+}
+
+static int lock_check_perform(Run *run, int *ret_lock) {
+        int r;
+
+        if (run->step->kind != STEP_LOAD_MODULE) {
+                r = lock_take(run, ret_lock);
+                if (r < 0)
+                        return r;
+        }
+        if (run->step->device) {
+                r = check_device(run);
+                if (r < 0)
+                        return r;
+        }
+        return perform(run);
+}
+
+void run_step(Run *run) {
+        char *packet;
+        int r, lock = -EBADF;
+
+        r = lock_check_perform(run, &lock);
+        if (r < 0 && run->answer.error == 0) {
+                _cleanup_free_ char *what = step_describe(run->step);
+
+                (void) answer_fail(&run->answer, -r, "cannot %s: %s",
+                                   what ? what : "run the step", strerror(-r));
+        }
+        packet = answer_to_packet(&run->answer);
+        /* whoever is told "done" must not find the group locked by us any more */
+        lock = safe_close(lock);
+        if (packet)
+                (void) send_packet(run, packet, run->answer.fds, run->answer.fds[0] >= 0 ? 2 : 0);
+        /* without an answer, the main process says for us that we are gone */
+        _exit(packet ? EXIT_SUCCESS : EXIT_FAILURE);
+}

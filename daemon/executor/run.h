@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The process of one step. It holds the lock of the step's group for as long as it lives, and may
+ * change something only while its permit - the read end of a pipe whose write end only the main
+ * process has - is open.
+ */
+
+#include <stdbool.h>
+
+#include "core/step.h"
+#include "executor/answer.h"
+#include "shared/sysfs.h"
+
+#define PACKET_SIZE_MAX ((size_t) 64U * 1024U)
+
+typedef struct Run {
+        const Step *step;
+        Sysfs sysfs;
+        int runtime;  /* folder for locks and memory */
+        int permit;
+        int channel;  /* packets to the main process */
+        pid_t daemon; /* the peer */
+        Answer answer;
+} Run;
+
+/* Carries the step out and answers. Never returns. */
+void run_step(Run *run) __attribute__((noreturn));
+
+/* 0, or -ECANCELED with the answer set: nothing may be changed any more. */
+int run_check_permit(Run *run);
+/* Looks at the permit, then writes as sysfs_writef(). -ECANCELED has the answer set, other errors
+ * are the caller's to explain. */
+int run_write(Run *run, const char *value, const char *fmt, ...) _printf_(3, 4);
+/* Tells the daemon for whom the step waits. */
+int run_report_waiting(Run *run, const char *who);
+
+/* 1 if a step works on the group, 0 if not, or negative errno. Takes nothing. */
+int run_group_is_locked(int runtime, unsigned group);

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "kernel/linux-facts.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#include "util/strings.h"
+
+/* When modules.alias was changed; a missing file never was. */
+static struct timespec aliases_changed(const FactsReader *f) {
+        _cleanup_free_ char *path = str_format("lib/modules/%s/modules.alias", f->release);
+        _cleanup_close_ int fd = -EBADF;
+        struct stat st;
+
+        if (path)
+                fd = sysfs_open_file(&f->sysfs, path, O_PATH);
+        return fd >= 0 && fstat(fd, &st) >= 0 ? st.st_mtim : (struct timespec){};
+}
+
+static int load_aliases(FactsReader *f) {
+        _cleanup_modalias_ Modalias m = MODALIAS_NULL;
+        /* before reading: what changes meanwhile is then read again */
+        struct timespec changed = aliases_changed(f);
+        int r;
+
+        r = modalias_load(&f->sysfs, f->release, "vfio_", &m);
+        if (r < 0)
+                return r;
+        modalias_clear(&f->vfio);
+        f->vfio = m;
+        m = MODALIAS_NULL;
+        f->vfio_changed = changed;
+        return 0;
+}
+
+int facts_reader_init(FactsReader *f, const char *root, struct udev *udev) {
+        struct utsname u;
+        int r;
+
+        r = sysfs_open(root, &f->sysfs);
+        if (r < 0)
+                return r;
+        if (uname(&u) < 0)
+                return -errno;
+        r = str_set(&f->release, u.release);
+        if (r < 0)
+                return r;
+        f->hwdb = udev_hwdb_new(udev);
+        return load_aliases(f);
+}
+
+void facts_reader_clear(FactsReader *f) {
+        modalias_clear(&f->vfio);
+        free(f->release);
+        sysfs_close(&f->sysfs);
+        f->hwdb = udev_hwdb_unref(f->hwdb);
+        *f = FACTS_READER_NULL;
+}
+
+static int read_hex(const Sysfs *s, const char *name, const char *file, unsigned long long *ret) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = sysfs_readf(s, &text, "sys/bus/pci/devices/%s/%s", name, file);
+        if (r < 0)
+                return r;
+        return parse_u64(text, 16, ret);
+}
+
+/* A link that need not be there. */
+static int read_link(const Sysfs *s, const char *name, const char *link, char **ret) {
+        int r;
+
+        r = sysfs_link_namef(s, ret, "sys/bus/pci/devices/%s/%s", name, link);
+        return r == -ENOENT ? 0 : r;
+}
+
+static int read_group(const Sysfs *s, DeviceFacts *facts) {
+        _cleanup_free_ char *group = NULL, *type = NULL;
+        unsigned long long id;
+        int r;
+
+        r = read_link(s, facts->name, "iommu_group", &group);
+        if (r < 0 || !group)
+                return r;
+        r = parse_u64(group, 10, &id);
+        if (r < 0)
+                return r;
+        facts->group = (int)id;
+        r = sysfs_readf(s, &type, "sys/kernel/iommu_groups/%s/type", group);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        /* what the kernel says of a group without a default domain */
+        if (!str_eq(type, "unknown"))
+                facts->default_domain_type = TAKE_PTR(type);
+        return 0;
+}
+
+static int count_vfs(const Sysfs *s, DeviceFacts *facts) {
+        _cleanup_(strv_freep) char **files = NULL;
+        int r;
+
+        r = sysfs_listf(s, &files, "sys/bus/pci/devices/%s", facts->name);
+        if (r < 0)
+                return r;
+        for (char **i = files; i && *i; i++)
+                if (str_starts(*i, "virtfn"))
+                        facts->num_vfs++;
+        return 0;
+}
+
+static int find_vfio_driver(FactsReader *f, const char *modalias, DeviceFacts *facts) {
+        const char *module;
+        int r;
+
+        module = modalias_best_vfio(&f->vfio, modalias);
+        if (!module) {
+                struct timespec changed = aliases_changed(f);
+
+                if (changed.tv_sec == f->vfio_changed.tv_sec &&
+                    changed.tv_nsec == f->vfio_changed.tv_nsec)
+                        return 0;
+                /* modules were installed since */
+                r = load_aliases(f);
+                if (r < 0)
+                        return r;
+                module = modalias_best_vfio(&f->vfio, modalias);
+                if (!module)
+                        return 0;
+        }
+        r = str_set(&facts->vfio_module, module);
+        if (r < 0)
+                return r;
+        return modalias_driver_of(&f->sysfs, module, "pci", &facts->vfio_driver);
+}
+
+static int find_names(struct udev_hwdb *hwdb, const char *modalias, DeviceFacts *facts) {
+        struct udev_list_entry *entry;
+        int r = 0;
+
+        if (!hwdb)
+                return 0;
+        udev_list_entry_foreach(entry, udev_hwdb_get_properties_list_entry(hwdb, modalias, 0)) {
+                const char *key = udev_list_entry_get_name(entry);
+
+                if (str_eq(key, "ID_VENDOR_FROM_DATABASE"))
+                        r = str_set(&facts->vendor_name, udev_list_entry_get_value(entry));
+                else if (str_eq(key, "ID_MODEL_FROM_DATABASE"))
+                        r = str_set(&facts->model_name, udev_list_entry_get_value(entry));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* PCI-to-PCI, CardBus and semi-transparent bridges: those whose header is not an endpoint's. */
+static bool class_is_bridge(uint32_t class_code) {
+        uint32_t subclass = class_code >> 8;
+
+        return subclass == 0x0604 || subclass == 0x0607 || subclass == 0x0609;
+}
+
+static int read_all(FactsReader *f, DeviceFacts *facts) {
+        _cleanup_free_ char *modalias = NULL, *numa = NULL;
+        unsigned long long vendor, model, class_code, node;
+        const Sysfs *s = &f->sysfs;
+        const char *name = facts->name;
+        int r;
+
+        if ((r = read_hex(s, name, "vendor", &vendor)) < 0 ||
+            (r = read_hex(s, name, "device", &model)) < 0 ||
+            (r = read_hex(s, name, "class", &class_code)) < 0 ||
+            (r = sysfs_readf(s, &modalias, "sys/bus/pci/devices/%s/modalias", name)) < 0 ||
+            (r = read_link(s, name, "driver", &facts->driver)) < 0 ||
+            (r = read_link(s, name, "physfn", &facts->physfn)) < 0 ||
+            (r = read_group(s, facts)) < 0 || (r = count_vfs(s, facts)) < 0)
+                return r;
+        facts->vendor = (uint16_t)vendor;
+        facts->model = (uint16_t)model;
+        facts->class_code = class_code & 0xffffff;
+        facts->bridge = class_is_bridge(facts->class_code);
+        /* without NUMA the file is missing or says -1 */
+        if (sysfs_readf(s, &numa, "sys/bus/pci/devices/%s/numa_node", name) >= 0 &&
+            parse_u64(numa, 10, &node) >= 0)
+                facts->numa_node = (int)node;
+        r = find_names(f->hwdb, modalias, facts);
+        if (r < 0)
+                return r;
+        return find_vfio_driver(f, modalias, facts);
+}
+
+int facts_reader_read(FactsReader *f, const char *name, DeviceFacts *ret) {
+        _cleanup_device_facts_ DeviceFacts facts = DEVICE_FACTS_NULL;
+        int r;
+
+        if (str_set(&facts.name, name) < 0 || str_set(&facts.bus, "pci") < 0)
+                return -ENOMEM;
+        r = read_all(f, &facts);
+        /* a device that goes while it is read */
+        if (r == -ENOENT || r == -ENXIO)
+                return -ENODEV;
+        if (r < 0)
+                return r;
+        *ret = facts;
+        facts = DEVICE_FACTS_NULL;
+        return 0;
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The simulated host, inside. sim.c runs operations and tells what changed; sim-host.c is the
+ * model of the kernel, sim-files.c that of the VFIO nodes and who has them open, sim-steps.c says
+ * what each step does; sim-topology.c and sim-dump.c read and write the host as JSON;
+ * sim-faults.c and sim-events.c are what tests and demonstrations do to it.
+ */
+
+#define HASH_NONFATAL_OOM 1 /* a lack of memory leaves hh.tbl NULL instead of ending the process */
+
+#include <sys/types.h>
+#include <uthash.h>
+
+#include "core/device.h"
+#include "kernel/kernel.h"
+#include "kernel/sim-json.h"
+
+typedef struct Sim Sim;
+typedef struct SimGroup SimGroup;
+typedef struct SimOp SimOp;
+
+/* Functions of the model return 0, the kernel's negative errno, or one of these: the caller is
+ * stuck in the kernel, or waits in user space. */
+#define SIM_HANGS 1
+#define SIM_WAITS 2
+
+#define SIM_NOBODY ((uid_t)-1)
+
+typedef struct SimDriver {
+        char *name;
+        char *module;
+        bool loaded;
+        int fails; /* errno of its probe() */
+        UT_hash_handle hh;
+} SimDriver;
+
+/* What others still have to be told of a device. */
+enum {
+        SIM_SEEN = 1 << 0,
+        SIM_USE_CHANGED = 1 << 1,
+        SIM_GONE = 1 << 2,
+        SIM_SETTLE = 1 << 3, /* nothing to tell: sim_device_settle() has to look */
+};
+
+/* What somebody else, not a step, is stuck with on a device: he holds its lock. */
+typedef enum SimPending {
+        SIM_PENDING_NONE,
+        SIM_PENDING_UNBIND,
+        SIM_PENDING_UNPLUG,
+} SimPending;
+
+typedef struct SimDevice {
+        DeviceFacts facts;
+        SimGroup *group; /* NULL: none */
+        char **matches;  /* drivers whose id table has the device */
+        char **reset;    /* reset methods */
+        Obstacles in_use;
+        SimPending pending;
+        unsigned news; /* SIM_SEEN... */
+        struct SimDevice *news_next;
+        struct SimDevice *next; /* SimGroup.devices */
+        UT_hash_handle hh;
+} SimDevice;
+
+/* /dev/vfio/N: who may open it. */
+typedef struct SimNode {
+        uid_t owner;
+        mode_t mode;
+        uid_t granted; /* by ACL; SIM_NOBODY: no ACL */
+} SimNode;
+
+#define SIM_NODE_NEW ((SimNode){ .mode = 0600, .granted = SIM_NOBODY })
+
+/* A VFIO file that a process has open: the group's, or one of its devices'. Whoever has one
+ * has the group claimed too: that is what programs open it for. */
+typedef struct SimFile {
+        SimDevice *device; /* NULL: the group's */
+        pid_t pid;
+        char *comm;
+        uid_t uid;
+        struct SimFile *next;
+} SimFile;
+
+struct SimGroup {
+        unsigned id;
+        char *type;        /* default domain type */
+        char *forced_type; /* the only one that the IOMMU driver allows; NULL: any */
+        SimDevice *devices;
+        size_t n_devices;
+        unsigned kernel_users; /* bound drivers that count as owners */
+        unsigned vfio_users;   /* bound VFIO drivers: the node exists if there is one */
+        SimNode node, node_former;
+        bool node_ready, node_granted; /* udev is done with it; node_former is valid */
+        sd_event_source *udev;
+        SimFile *files;
+        bool claimed; /* by STEP_CLAIM */
+        int claim_fd; /* hangs up when the last descriptor of the claim is closed */
+        sd_event_source *claim_watch;
+        SimOp *lock; /* the operation whose process has the group's lock file */
+        Sim *sim;
+        UT_hash_handle hh;
+};
+
+typedef struct SimFault {
+        StepKind op;
+        char *device; /* NULL: any */
+        unsigned nth; /* 0: every one */
+        unsigned seen;
+        int error;
+        bool hang, crash;
+        uint64_t delay_usec;
+        struct SimFault *next;
+} SimFault;
+
+/* An operation that was done, for the next dump. */
+typedef struct SimDone {
+        StepKind kind;
+        char *device;
+        char *value;
+        unsigned group;
+        int error;
+} SimDone;
+
+struct Sim {
+        Kernel kernel;
+        sd_event *event;
+        sd_event_source *wake; /* runs what is queued */
+        char *persist;         /* file that remembers the host; NULL: none */
+        char *version;
+        unsigned major, minor;
+        bool iommu, told_ready;
+        char *default_type; /* what "auto" means where nothing is forced */
+        uint64_t latency_usec[_STEP_KIND_MAX];
+        uint64_t udev_usec;
+        SimDriver *drivers;
+        SimDevice *devices;
+        SimGroup *groups;
+        SimFault *faults;
+        SimDevice *news, **news_tail;
+        SimOp *queued, *begun;
+        SimDone *done;
+        size_t n_done, n_done_allocated, n_done_dropped;
+};
+
+/* sim.c */
+void sim_wake(Sim *sim);
+/* Remembers the host, if it is to be. */
+void sim_save(Sim *sim);
+/* Something changed that the group's operation may wait for. */
+void sim_group_retry(SimGroup *g);
+/* Lets operations that hang by a fault go on. */
+void sim_release_hung(Sim *sim);
+/* Takes an operation of a former run back in, which nobody waits for any more. */
+int sim_adopt_left_behind(Sim *sim, const Step *step, bool hangs);
+/* Calls f for each operation that is in the kernel now. false ends it. */
+typedef bool (*SimLeftBehind)(const Step *step, bool hangs, void *userdata);
+bool sim_each_in_kernel(Sim *sim, SimLeftBehind f, void *userdata);
+
+/* sim-host.c: drivers, devices and groups */
+SimDriver *sim_driver(Sim *sim, const char *name);
+/* Finds or makes. NULL: no memory. */
+SimDriver *sim_driver_get(Sim *sim, const char *name);
+SimDevice *sim_device(Sim *sim, const char *name);
+SimGroup *sim_group(Sim *sim, unsigned id);
+SimGroup *sim_group_get(Sim *sim, unsigned id);
+void sim_group_drop_if_empty(SimGroup *g);
+SimDevice *sim_device_free(SimDevice *d);
+DEFINE_CLEANUP(SimDevice *, sim_device_free);
+SimGroup *sim_group_free(SimGroup *g);
+SimDriver *sim_driver_free(SimDriver *d);
+
+/* Puts the device into the host and its group, without a driver. Takes it over on success. */
+int sim_device_add(Sim *sim, SimDevice *d);
+int sim_device_attach(Sim *sim, SimDevice *d, const SimDriver *driver);
+void sim_device_news(Sim *sim, SimDevice *d, unsigned news);
+
+bool sim_is_older(const Sim *sim, unsigned major, unsigned minor);
+unsigned sim_group_owner_count(const SimGroup *g);
+bool sim_group_is_claimed(const SimGroup *g);
+/* A device that a kernel driver owns, with the driver: why the group is not viable. */
+const SimDevice *sim_group_kernel_owner(const SimGroup *g);
+
+int sim_device_bind(Sim *sim, SimDevice *d, const char *driver);
+int sim_device_unbind(Sim *sim, SimDevice *d, const char *driver);
+int sim_device_probe(Sim *sim, SimDevice *d);
+int sim_device_set_override(Sim *sim, SimDevice *d, const char *driver);
+bool sim_type_is_known(const char *type);
+int sim_group_set_type(Sim *sim, SimGroup *g, const char *type);
+int sim_module_load(Sim *sim, const char *module, char **ret_drivers);
+/* By somebody else. What hangs goes on by itself when it can. */
+void sim_device_unplug(Sim *sim, SimDevice *d);
+int sim_device_unbind_foreign(Sim *sim, SimDevice *d, const char *driver);
+/* Who is stuck with the device goes on, if nobody has it open any more. */
+void sim_device_settle(Sim *sim, SimDevice *d);
+
+/* sim-files.c: VFIO nodes and files */
+void sim_node_appear(SimGroup *g);
+void sim_node_vanish(SimGroup *g);
+bool sim_device_is_open(const SimDevice *d);
+/* "dpdk-testpmd (pid 4711), ..."; NULL on lack of memory. */
+char *sim_group_openers(const SimGroup *g);
+SimFile *sim_file_free(SimFile *f);
+DEFINE_CLEANUP(SimFile *, sim_file_free);
+/* device NULL: the group's file. lent: by way of the descriptors of STEP_CLAIM. Takes over f. */
+int sim_group_open(SimGroup *g, SimFile *f, bool lent, char **ret_message);
+/* Closes files of the group: those of a device or all, those of a process or all. Returns
+ * how many. */
+unsigned sim_group_close(SimGroup *g, const SimDevice *device, pid_t pid);
+/* STEP_CLAIM, once nobody else has it open. */
+int sim_group_claim(SimGroup *g, int ret_fds[2]);
+/* Is the claim of a former run still held by somebody? */
+int sim_group_claim_adopt(SimGroup *g);
+void sim_group_unclaim(SimGroup *g);
+char *sim_node_to_string(const SimNode *n);
+
+/* sim-steps.c */
+int sim_step_run(Sim *sim, const Step *step, StepResult *ret);
+/* The group whose lock the step's process takes; NULL: none. */
+SimGroup *sim_step_group(Sim *sim, const Step *step);
+/* The operation is a system call that goes on when its process is left behind. */
+bool sim_step_is_in_kernel(StepKind kind);
+
+/* sim-topology.c */
+void sim_topology_read(Reader *rd, Sim *sim, json_object *o);
+/* The device, in no group yet, and the driver that it is bound to, which may be NULL. */
+SimDevice *sim_topology_device(Reader *rd, const Place *at, Sim *sim, json_object *o,
+                               char **ret_driver);
+void sim_topology_obstacles(Reader *rd, const Place *at, json_object *o, const char *key,
+                            const char *device, Obstacles *ret);
+/* An open file; the device or group and the process are to be given. */
+void sim_topology_file(Reader *rd, const Place *at, Sim *sim, json_object *o, SimGroup **ret_group,
+                       SimFile **ret);
+
+/* sim-dump.c */
+/* The host, as sim_topology_read() reads it; NULL: no memory. */
+json_object *sim_to_json(Sim *sim);
+/* Notes an operation for the next dump; the oldest are dropped if there are too many. */
+int sim_done_add(Sim *sim, const Step *step, int error);
+int sim_done_to_json(const Sim *sim, json_object *o);
+void sim_done_clear(Sim *sim);
+
+/* sim-faults.c */
+void sim_fault_read(Reader *rd, const Place *at, json_object *o, void *sim);
+SimFault *sim_fault_free(SimFault *f);
+DEFINE_CLEANUP(SimFault *, sim_fault_free);
+/* Counts the operation; the fault that hits it, or NULL. */
+const SimFault *sim_fault_for(Sim *sim, const Step *step);
+
+/* sim-events.c */
+void sim_event_read(Reader *rd, Sim *sim, json_object *o);

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Acquire and Explain up to their answers. Both ask the same questions: do the rules allow it,
+ * is there a plan, does the host need what the plan takes away? Acquire holds its reservation
+ * meanwhile, and gives it up again if the answer is no.
+ */
+
+#include <string.h>
+#include <utlist.h>
+
+#include "manager/manager-internal.h"
+#include "util/log.h"
+#include "util/strings.h"
+
+#define INSPECT_DEADLINE_USEC 10000000ULL
+
+struct Inquiry {
+        Manager *m;
+        char *lease;         /* Acquire: id; NULL: Explain */
+        int lifeline;        /* the requester's end */
+        bool force;
+        Plan plan;           /* of all groups, one after the other */
+        Obstacles obstacles;
+        KernelOp **ops;      /* inspections that have not answered */
+        size_t n_ops;
+        size_t pending;
+        AcquireDone acquired;
+        ExplainDone explained;
+        void *userdata;
+        Inquiry *prev, *next;
+};
+
+static Inquiry *inquiry_free(Inquiry *q) {
+        if (!q)
+                return NULL;
+        DL_DELETE(q->m->inquiries, q);
+        for (size_t i = 0; i < q->n_ops; i++)
+                if (q->ops[i])
+                        q->m->kernel->ops->cancel(q->ops[i]);
+        free(q->ops);
+        free(q->lease);
+        safe_close(q->lifeline);
+        plan_clear(&q->plan);
+        obstacles_clear(&q->obstacles);
+        free(q);
+        return NULL;
+}
+
+static Inquiry *inquiry_new(Manager *m, bool force, void *userdata) {
+        Inquiry *q = calloc(1, sizeof(Inquiry));
+
+        if (!q)
+                return NULL;
+        *q = (Inquiry){ .m = m, .lifeline = -EBADF, .force = force, .userdata = userdata };
+        DL_APPEND(m->inquiries, q);
+        return q;
+}
+
+void inquiry_free_all(Manager *m) {
+        while (m->inquiries)
+                inquiry_free(m->inquiries);
+}
+
+/* Adds what the group needs to the plan. */
+static int inquiry_add_group(Inquiry *q, const Group *g, const Terms *terms, uid_t uid) {
+        _cleanup_plan_ Plan plan = PLAN_NULL;
+        Step *longer;
+        int r;
+
+        r = plan_claim(g, terms, uid, q->force, &plan, &q->obstacles);
+        if (r < 0 || plan.n == 0)
+                return r;
+        longer = realloc(q->plan.steps, (q->plan.n + plan.n) * sizeof(Step));
+        if (!longer)
+                return -ENOMEM;
+        memcpy(longer + q->plan.n, plan.steps, plan.n * sizeof(Step));
+        q->plan.steps = longer;
+        q->plan.n += plan.n;
+        plan.n = 0; /* moved */
+        return 0;
+}
+
+/* answers */
+
+static void fault_of_obstacles(const Obstacles *o, ErrorCode code, Fault *f) {
+        _cleanup_free_ char *text = NULL;
+
+        for (size_t i = 0; i < o->n; i++)
+                if (str_append(&text, "%s%s", i > 0 ? "; " : "", o->items[i].text) < 0) {
+                        fault_set_oom(f);
+                        return;
+                }
+        fault_set(f, code, "%s", text);
+}
+
+/* The reservation ends as if it had never been. */
+static void refuse_acquire(Inquiry *q, const Fault *why) {
+        Lease *l = registry_lease(q->m->registry, q->lease);
+
+        if (l && manager_end_lease(q->m, l, "refused") < 0)
+                log_error("Lease %s cannot be taken back: out of memory", q->lease);
+        q->acquired(NULL, -EBADF, why, q->userdata);
+        inquiry_free(q);
+}
+
+static void answer_acquire(Inquiry *q) {
+        Lease *l = registry_lease(q->m->registry, q->lease);
+        _cleanup_fault_ Fault why = FAULT_NULL;
+
+        if (!l)
+                fault_set(&why, ERROR_NO_SUCH_LEASE, "it was released before it was granted");
+        else if (fault_is_set(&l->failure))
+                (void) fault_copy(&why, &l->failure);
+        else if (q->obstacles.n > 0)
+                fault_of_obstacles(&q->obstacles, ERROR_IN_USE, &why);
+        if (fault_is_set(&why)) {
+                refuse_acquire(q, &why);
+                return;
+        }
+        q->acquired(l, TAKE_FD(q->lifeline), NULL, q->userdata);
+        for (size_t i = 0; i < l->n_groups; i++)
+                switch_go(q->m, l->groups[i]);
+        inquiry_free(q);
+}
+
+static void inquiry_answer(Inquiry *q) {
+        if (q->lease)
+                answer_acquire(q);
+        else {
+                q->explained(&q->plan, &q->obstacles, NULL, q->userdata);
+                inquiry_free(q);
+        }
+}
+
+/* inspecting */
+
+static void on_inspected(KernelOp *op, StepResult *result, void *userdata) {
+        Inquiry *q = userdata;
+        const char *device = op->step->device;
+        int r = 0;
+
+        for (size_t i = 0; i < q->n_ops; i++)
+                if (q->ops[i] == op)
+                        q->ops[i] = NULL;
+        q->pending--;
+        for (size_t i = 0; r == 0 && i < result->obstacles.n; i++) {
+                const Obstacle *o = &result->obstacles.items[i];
+
+                r = obstacles_add(&q->obstacles, o->code, o->device, "%s", o->text);
+        }
+        /* not knowing is no permission */
+        if (r == 0 && result->error != 0)
+                r = obstacles_add(&q->obstacles, "unknown-use", device,
+                                  "%s: whether the host needs it cannot be told: %s%s%s", device,
+                                  strerror(result->error), result->text ? ": " : "",
+                                  result->text ? result->text : "");
+        if (r < 0)
+                log_error("Out of memory");
+        if (q->pending == 0)
+                inquiry_answer(q);
+}
+
+static int inquiry_inspect(Inquiry *q) {
+        _cleanup_(strv_freep) char **devices = NULL;
+        int r;
+
+        if (q->force)
+                return 0;
+        r = plan_disturbed(&q->plan, &devices);
+        if (r < 0)
+                return r;
+        q->ops = calloc(strv_length(devices) + 1, sizeof(KernelOp *));
+        if (!q->ops)
+                return -ENOMEM;
+        for (char **d = devices; d && *d; d++) {
+                Device *device = registry_device(q->m->registry, *d);
+                Step step = { .kind = STEP_INSPECT, .device = *d, .group = device->group->id };
+
+                r = q->m->kernel->ops->run(q->m->kernel, &step, INSPECT_DEADLINE_USEC, on_inspected,
+                                           q, &q->ops[q->n_ops]);
+                if (r < 0)
+                        return r;
+                q->n_ops++;
+                q->pending++;
+        }
+        return 0;
+}
+
+/* Acquire */
+
+/* Everything that needs the lease but not the kernel: lifeline, holder, state files, plans. */
+static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *why) {
+        _cleanup_close_ int watched = TAKE_FD(*pidfd);
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < l->n_groups; i++)
+                if (l->groups[i]->state == GROUP_CLAIMING && l->groups[i]->count == 1) {
+                        r = inquiry_add_group(q, l->groups[i], &l->request.terms, l->request.uid);
+                        if (r == 0)
+                                r = switch_hold(q->m, l->groups[i]);
+                }
+        if (r < 0)
+                return r;
+        if (q->obstacles.n > 0) {
+                fault_of_obstacles(&q->obstacles, ERROR_NOT_VIABLE, why);
+                return -ECANCELED;
+        }
+        if (l->request.holder == HOLDER_LIFELINE)
+                r = store_create_lifeline(q->m->store, l->id, &watched, &q->lifeline);
+        if (r == 0)
+                r = holder_new(q->m, l, watched);
+        if (r == 0)
+                TAKE_FD(watched);
+        if (r == 0)
+                r = manager_commit(q->m, c);
+        if (r < 0 && r != -ENOMEM) {
+                fault_set(why, ERROR_QUOTA_EXCEEDED, "the lease cannot be recorded: %s", strerror(-r));
+                return -ECANCELED;
+        }
+        return r;
+}
+
+void manager_acquire(Manager *m, Request *request, int pidfd, AcquireDone done, void *userdata) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        _cleanup_fault_ Fault why = FAULT_NULL;
+        _cleanup_close_ int holder = pidfd;
+        Inquiry *q = inquiry_new(m, request->force, userdata);
+        Lease *l = NULL;
+        int r;
+
+        if (!q) {
+                fault_set_oom(&why);
+                done(NULL, -EBADF, &why, userdata);
+                return;
+        }
+        q->acquired = done;
+        r = registry_reserve(m->registry, request, &l, &c, &why);
+        if (r < 0) {
+                if (r != -ECANCELED)
+                        fault_set_oom(&why);
+                done(NULL, -EBADF, &why, userdata);
+                inquiry_free(q);
+                return;
+        }
+        q->lease = strdup(l->id);
+        r = q->lease ? prepare_lease(q, l, &holder, &c, &why) : -ENOMEM;
+        if (r == 0)
+                r = inquiry_inspect(q);
+        if (r < 0) {
+                if (r != -ECANCELED)
+                        fault_set_oom(&why);
+                changes_clear(&c); /* never became known */
+                refuse_acquire(q, &why);
+        } else if (q->pending == 0)
+                inquiry_answer(q);
+}
+
+/* Explain */
+
+/* What is a refusal of Acquire is an obstacle here, unless the question itself makes no sense. */
+static const char *obstacle_code(ErrorCode code) {
+        switch (code) {
+        case ERROR_BUSY:
+                return "busy";
+        case ERROR_QUARANTINED:
+                return "quarantined";
+        case ERROR_LOST:
+                return "lost";
+        case ERROR_NOT_VIABLE:
+                return "not-viable";
+        case ERROR_NO_IOMMU:
+                return "no-iommu";
+        case ERROR_UNSUPPORTED:
+                return "unsupported";
+        case ERROR_INVALID_ARGS:
+        case ERROR_ACCESS_DENIED:
+        case ERROR_IN_USE:
+        case ERROR_NO_SUCH_DEVICE:
+        case ERROR_NO_SUCH_GROUP:
+        case ERROR_NO_SUCH_LEASE:
+        case ERROR_KERNEL_REFUSED:
+        case ERROR_TIMED_OUT:
+        case ERROR_QUOTA_EXCEEDED:
+        case ERROR_NO_MEMORY:
+        case _ERROR_CODE_MAX:
+        case _ERROR_CODE_INVALID:
+                break;
+        }
+        return NULL;
+}
+
+static int explain(Inquiry *q, const Request *request, Fault *why) {
+        _cleanup_free_ Group **groups = NULL;
+        const char *code;
+        size_t n = 0;
+        int r;
+
+        r = registry_check(q->m->registry, request, &groups, &n, why);
+        if (r == -ECANCELED) {
+                code = obstacle_code(why->code);
+                return code ? obstacles_add(&q->obstacles, code, request->devices[0], "%s",
+                                            why->message)
+                            : r;
+        }
+        for (size_t i = 0; r == 0 && i < n; i++)
+                if (groups[i]->count == 0)
+                        r = inquiry_add_group(q, groups[i], &request->terms, request->uid);
+        return r < 0 ? r : inquiry_inspect(q);
+}
+
+void manager_explain(Manager *m, const Request *request, ExplainDone done, void *userdata) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+        Inquiry *q = inquiry_new(m, false, userdata);
+        int r = -ENOMEM;
+
+        if (q) {
+                q->explained = done;
+                r = explain(q, request, &why);
+        }
+        if (r < 0) {
+                if (r != -ECANCELED)
+                        fault_set_oom(&why);
+                done(NULL, NULL, &why, userdata);
+                inquiry_free(q);
+        } else if (q->pending == 0)
+                inquiry_answer(q);
+}

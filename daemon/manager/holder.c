@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What keeps a lease alive: a lifeline or a process, and the time to live. A connection is
+ * watched by the bus layer. When the holder is gone the lease ends at once. When only the time is over, files that are still
+ * open are respected: the lease is unconfirmed until they close.
+ */
+
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#include "manager/manager-internal.h"
+#include "manager/process.h"
+#include "util/log.h"
+#include "util/strings.h"
+
+#define LINGER_USEC 60000000ULL
+
+struct Holder {
+        Manager *m;
+        Lease *l;
+        int fd;
+        sd_event_source *watch;
+        sd_event_source *expiry;
+        KernelOp *op;      /* STEP_WAIT_CLOSED of an expired lease */
+        size_t closed;     /* how many of its groups have been found closed */
+};
+
+static void end_or_log(Holder *h, const char *reason) {
+        _cleanup_free_ char *id = strdup(h->l->id);
+        int r = manager_end_lease(h->m, h->l, reason); /* frees h */
+
+        if (r < 0)
+                log_error("Lease %s cannot be ended: %s", id ? id : "?", strerror(-r));
+}
+
+static int on_hang_up(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        end_or_log(userdata, "holder-died");
+        return 0;
+}
+
+/* expiry */
+
+static int wait_closed(Holder *h);
+
+static void on_closed(KernelOp *op, StepResult *result, void *userdata) {
+        Holder *h = userdata;
+
+        h->op = NULL;
+        /* no node, no open file; anything else says nothing about it: keep the lease */
+        if (result->error == 0 || result->error == ENOENT)
+                h->closed++;
+        else
+                log_warning("Lease %s has expired, but whether its files are closed cannot be told: %s",
+                            h->l->id, strerror(result->error));
+        if (wait_closed(h) < 0)
+                log_error("Lease %s: out of memory", h->l->id);
+}
+
+static int wait_closed(Holder *h) {
+        Step step = { .kind = STEP_WAIT_CLOSED };
+
+        if (h->closed == h->l->n_groups) {
+                end_or_log(h, "expired");
+                return 0;
+        }
+        step.group = h->l->groups[h->closed]->id;
+        return h->m->kernel->ops->run(h->m->kernel, &step, 0, on_closed, h, &h->op);
+}
+
+static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        Holder *h = userdata;
+
+        if (h->l->state == LEASE_FAILED || h->l->state == LEASE_LOST ||
+            h->l->request.terms.kind != OWNER_KIND_USER || h->l->state == LEASE_ACTIVATING) {
+                end_or_log(h, "expired");
+                return 0;
+        }
+        h->closed = 0;
+        if (wait_closed(h) < 0) {
+                log_error("Lease %s: out of memory", h->l->id);
+                return 0;
+        }
+        if (registry_lease_set_state(h->m->registry, h->l, LEASE_UNCONFIRMED, &c))
+                (void) manager_commit(h->m, &c);
+        return 0;
+}
+
+int holder_set_expiry(Lease *l) {
+        Holder *h = l->userdata;
+
+        if (h->op) {
+                h->m->kernel->ops->cancel(h->op);
+                h->op = NULL;
+        }
+        h->expiry = sd_event_source_disable_unref(h->expiry);
+        if (l->request.expires == UINT64_MAX)
+                return 0;
+        return sd_event_add_time(h->m->event, &h->expiry, CLOCK_BOOTTIME, l->request.expires, 0,
+                                 on_expiry, h);
+}
+
+void holder_linger(Lease *l) {
+        Holder *h = l->userdata;
+
+        if (!h)
+                return;
+        l->request.expires = manager_now(h->m) + LINGER_USEC;
+        if (holder_set_expiry(l) < 0)
+                log_error("Lease %s: out of memory", l->id);
+}
+
+/* life */
+
+int holder_set_fd(Lease *l, HolderType type, int fd) {
+        sd_event_source *watch = NULL;
+        Holder *h = l->userdata;
+        int r;
+
+        if (fd >= 0) {
+                /* a pidfd becomes readable; of a lifeline only the hang-up counts, its holder may
+                 * write what he likes */
+                r = sd_event_add_io(h->m->event, &watch, fd,
+                                    type == HOLDER_PROCESS ? EPOLLIN : 0, on_hang_up, h);
+                if (r < 0)
+                        return r;
+        }
+        sd_event_source_disable_unref(h->watch);
+        safe_close(h->fd);
+        h->watch = watch;
+        h->fd = fd;
+        return 0;
+}
+
+int holder_new(Manager *m, Lease *l, int fd) {
+        Holder *h = calloc(1, sizeof(Holder));
+        int r;
+
+        if (!h)
+                return -ENOMEM;
+        *h = (Holder){ .m = m, .l = l, .fd = -EBADF };
+        l->userdata = h;
+        r = holder_set_fd(l, l->request.holder, fd);
+        if (r == 0)
+                r = holder_set_expiry(l);
+        if (r < 0) {
+                h->fd = -EBADF; /* stays the caller's */
+                l->userdata = holder_free(h);
+        }
+        return r;
+}
+
+/* after a restart */
+
+static int find_holder(Manager *m, const Lease *l, int *ret_fd) {
+        switch (l->request.holder) {
+        case HOLDER_LIFELINE:
+                return store_reopen_lifeline(m->store, l->id, ret_fd);
+        case HOLDER_PROCESS:
+                return process_open(l->request.holder_pid, l->request.holder_start, ret_fd);
+        case HOLDER_CONNECTION:
+        case HOLDER_NONE:
+        case _HOLDER_TYPE_MAX:
+        case _HOLDER_TYPE_INVALID:
+                break;
+        }
+        return 0;
+}
+
+static int on_found_dead(sd_event_source *source, void *userdata) {
+        end_or_log(userdata, "holder-died");
+        return 0;
+}
+
+int holder_restore(Manager *m, Lease *l) {
+        _cleanup_close_ int fd = -EBADF;
+        Holder *h;
+        int found, r;
+
+        found = find_holder(m, l, &fd);
+        if (found < 0 && found != -ENOENT && found != -ESRCH)
+                return found;
+        r = holder_new(m, l, fd);
+        if (r < 0)
+                return r;
+        TAKE_FD(fd);
+        h = l->userdata;
+        /* died while nobody watched */
+        return found < 0 ? sd_event_add_defer(m->event, &h->watch, on_found_dead, h) : 0;
+}
+
+Holder *holder_free(Holder *h) {
+        if (!h)
+                return NULL;
+        if (h->op)
+                h->m->kernel->ops->cancel(h->op);
+        sd_event_source_disable_unref(h->watch);
+        sd_event_source_disable_unref(h->expiry);
+        safe_close(h->fd);
+        free(h);
+        return NULL;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Shared by the files of this folder only. */
+
+#include "manager/manager.h"
+
+/* One request on its way to its answer (acquire.c). */
+typedef struct Inquiry Inquiry;
+
+struct Manager {
+        sd_event *event;
+        Registry *registry;
+        Kernel *kernel;
+        Store *store;
+        ManagerEvents events;
+        bool started;        /* enumeration and recovery are done: changes are acted upon */
+        bool executor_ready;
+        struct Inspector *inspector;
+        Inquiry *inquiries;  /* utlist, doubly linked */
+};
+
+/* manager.c: every change of the model goes through here: store first (intent before act), then the
+ * bus, then the switches that follow from the new states. The changes are cleared. */
+int manager_commit(Manager *m, Changes *c);
+
+/* switch.c: what runs a group's plan; Group.userdata */
+typedef struct Switch Switch;
+
+/* Looks at the group's state and starts what follows from it, if nothing is under way. */
+void switch_kick(Manager *m, Group *g);
+/* The claim of this group waits until its Inquiry says go. */
+int switch_hold(Manager *m, Group *g);
+void switch_go(Manager *m, Group *g);
+/* The executor came back: what waits for it need not wait longer. */
+void switch_wake(Manager *m, Group *g);
+/* A step of some group waits for these processes. */
+void switch_waits(Manager *m, KernelOp *op, const char *who);
+bool switch_is_busy(const Group *g);
+bool switch_has_claim(const Group *g);
+Switch *switch_free(Switch *s);
+
+/* inspector.c: keeps Device.in_use fresh, a few devices at a time */
+typedef struct Inspector Inspector;
+int inspector_new(Manager *m, Inspector **ret);
+Inspector *inspector_free(Inspector *i);
+void inspector_queue(Inspector *i, const char *device);
+
+/* holder.c: what keeps a lease alive; Lease.userdata */
+typedef struct Holder Holder;
+/* Watches what the lease's request says. fd: lifeline's read end or pidfd, or -EBADF; taken over on
+ * success. */
+int holder_new(Manager *m, Lease *l, int fd);
+Holder *holder_free(Holder *h);
+/* type: how fd is watched; taken over on success. */
+int holder_set_fd(Lease *l, HolderType type, int fd);
+int holder_set_expiry(Lease *l);
+/* A failed or lost lease stays to be read for a minute, or until its holder is gone. */
+void holder_linger(Lease *l);
+/* After a restart: finds the holder again. An ended holder is noticed from the event loop. */
+int holder_restore(Manager *m, Lease *l);
+
+/* recover.c */
+int manager_recover(Manager *m);
+
+/* acquire.c */
+void inquiry_free_all(Manager *m);

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Taking up after a restart: what the kernel shows now, the records of the groups and the leases
+ * come together. No leased device is touched. What was under way is planned again from what is
+ * now: a claim goes on, a way back goes on. A lease whose holder died meanwhile ends.
+ */
+
+#include <string.h>
+
+#include "manager/manager-internal.h"
+#include "util/log.h"
+#include "util/strings.h"
+
+static Group *find_group(Manager *m, const StoredGroup *stored) {
+        for (size_t i = 0; i < stored->n_devices; i++) {
+                Device *d = registry_device(m->registry, stored->devices[i].name);
+
+                if (d && d->group)
+                        return d->group;
+        }
+        return NULL;
+}
+
+static int adopt_records(Manager *m, Group *g, StoredGroup *stored) {
+        for (size_t i = 0; i < stored->n_devices; i++) {
+                Device *d = registry_device(m->registry, stored->devices[i].name);
+                HostRecord *record = &stored->devices[i].record;
+                int r;
+
+                if (!d || d->group != g)
+                        continue;
+                r = device_set_record(d, record->driver, record->driver_override);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
+        Group *g = find_group(m, stored);
+        int r;
+
+        if (!g) {
+                log_warning("The devices of group file %s are gone; dropped", stored->key);
+                return store_remove_group(m->store, stored->key);
+        }
+        if (g->state != GROUP_FREE) {
+                log_warning("Two records for group %u; the one of %s is dropped", g->id, stored->key);
+                return store_remove_group(m->store, stored->key);
+        }
+        r = adopt_records(m, g, stored);
+        if (r < 0)
+                return r;
+        if (stored->step)
+                log_notice("Group %u was %s; the last step written down is %s", g->id,
+                           group_state_to_string(stored->state), stored->step);
+        r = registry_adopt_group(m->registry, g, stored->state, &stored->owner, &stored->terms,
+                                 stored->node_uid, stored->recorded_type, c);
+        if (r == 0 && stored->waits_for)
+                r = registry_group_set_waits_for(g, stored->waits_for, c);
+        return r;
+}
+
+static int adopt_lease(Manager *m, StoredLease *stored, Changes *c) {
+        Lease *l;
+        int r;
+
+        r = registry_adopt_lease(m->registry, stored->id, stored->state, &stored->request, &l, c);
+        if (r == -EINVAL || r == -EEXIST) {
+                log_warning("Lease file %s does not fit its name; dropped", stored->id);
+                return store_remove_lease(m->store, stored->id);
+        }
+        return r < 0 ? r : holder_restore(m, l);
+}
+
+/* Somebody rebound a leased device while nobody looked? */
+static int check_owned(Manager *m, Group *g, Changes *c) {
+        if (g->state != GROUP_OWNED || group_is_switched(g, &g->terms))
+                return 0;
+        return registry_group_lost(m->registry, g,
+                                   "its drivers were changed while the daemon was not running", c);
+}
+
+int manager_recover(Manager *m) {
+        _cleanup_stored_state_ StoredState state = {};
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r;
+
+        r = store_load(m->store, &state);
+        for (char **message = state.messages; r == 0 && message && *message; message++)
+                log_warning("%s", *message);
+        for (size_t i = 0; r == 0 && i < state.n_groups; i++)
+                r = adopt_group(m, &state.groups[i], &c);
+        for (size_t i = 0; r == 0 && i < state.n_leases; i++)
+                r = adopt_lease(m, &state.leases[i], &c);
+        if (r == 0)
+                r = registry_adopt_done(m->registry, &c);
+        for (Group *g = registry_groups(m->registry); r == 0 && g; g = g->hh.next)
+                r = check_owned(m, g, &c);
+        if (r < 0) {
+                log_error("Cannot take up the state of the last run: %s", strerror(-r));
+                return r;
+        }
+        if (state.n_leases > 0 || state.n_groups > 0)
+                log_info("Took up %zu leases and %zu groups of the last run", state.n_leases,
+                         state.n_groups);
+        m->started = true;
+        return manager_commit(m, &c);
+}

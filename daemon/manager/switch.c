@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Runs the plan of one group, a step after the other. A plan is made from what is now, so after
+ * anything unclear - a step left behind, the executor gone, a restart - it is made again and the
+ * rest is done. Towards a lease, a step that fails ends the lease and the way back begins. On
+ * the way back nothing gives up early: what cannot be done now waits, what fails is remembered
+ * and the other devices are put back all the same.
+ */
+
+#include <string.h>
+
+#include "manager/manager-internal.h"
+#include "util/log.h"
+#include "util/strings.h"
+
+#define SECOND 1000000ULL
+#define CLAIM_TRIES 20
+#define RESTORE_TRIES 2
+
+struct Switch {
+        Manager *m;
+        Group *g;
+        bool held;    /* its Inquiry has not decided yet */
+        bool claim;   /* direction: towards a lease, or back to the host */
+        bool running; /* a plan is under way */
+        Plan plan;
+        size_t next;
+        KernelOp *op;
+        sd_event_source *retry;
+        unsigned tries;
+        int fds[2];   /* of STEP_CLAIM: container, group */
+        Fault first;  /* what failed first on the way back */
+};
+
+static int switch_run(Switch *s);
+
+static void close_claim(Switch *s) {
+        /* the group first: the container lives until its last group has left */
+        s->fds[1] = safe_close(s->fds[1]);
+        s->fds[0] = safe_close(s->fds[0]);
+}
+
+Switch *switch_free(Switch *s) {
+        if (!s)
+                return NULL;
+        if (s->op)
+                s->m->kernel->ops->cancel(s->op);
+        sd_event_source_disable_unref(s->retry);
+        plan_clear(&s->plan);
+        close_claim(s);
+        fault_clear(&s->first);
+        free(s);
+        return NULL;
+}
+
+static Switch *switch_get(Manager *m, Group *g) {
+        Switch *s = g->userdata;
+
+        if (s)
+                return s;
+        s = calloc(1, sizeof(Switch));
+        if (!s)
+                return NULL;
+        *s = (Switch){
+                .m = m,
+                .g = g,
+                .fds = { -EBADF, -EBADF },
+                .first = FAULT_NULL,
+        };
+        g->userdata = s;
+        return s;
+}
+
+bool switch_is_busy(const Group *g) {
+        const Switch *s = g->userdata;
+
+        return s && (s->running || s->held);
+}
+
+bool switch_has_claim(const Group *g) {
+        const Switch *s = g->userdata;
+
+        return s && s->fds[1] >= 0;
+}
+
+/* How long the kernel may take before the step is left behind. 0: for ever; these two wait for
+ * people's programs. */
+static uint64_t step_deadline(StepKind kind) {
+        switch (kind) {
+        case STEP_WAIT_CLOSED:
+        case STEP_CLAIM:
+                return 0;
+        case STEP_UNBIND:
+        case STEP_BIND:
+        case STEP_PROBE:
+        case STEP_LOAD_MODULE:
+                return 30 * SECOND;
+        case STEP_RESET:
+                return 90 * SECOND;
+        case STEP_INSPECT:
+        case STEP_SET_OVERRIDE:
+        case STEP_SET_TYPE:
+        case STEP_WAIT_NODE:
+        case STEP_GRANT_NODE:
+        case STEP_REVOKE_NODE:
+        case STEP_RELEASE:
+        case _STEP_KIND_MAX:
+        case _STEP_KIND_INVALID:
+                break;
+        }
+        return 10 * SECOND;
+}
+
+/* Not an answer of the kernel to the step, but "not now". */
+static bool is_transient(int error) {
+        return error == EAGAIN || error == ECONNRESET || error == ENOTCONN;
+}
+
+static void fault_of_step(Fault *f, const Step *step, const StepResult *result) {
+        _cleanup_free_ char *what = step_describe(step);
+        ErrorCode code = result->error == ETIMEDOUT     ? ERROR_TIMED_OUT
+                         : result->obstacles.n > 0      ? ERROR_IN_USE
+                         : is_transient(result->error) ? ERROR_TIMED_OUT
+                                                        : ERROR_KERNEL_REFUSED;
+        const char *more = result->obstacles.n > 0 ? result->obstacles.items[0].text : result->text;
+
+        fault_set(f, code, "%s: %s%s%s", what ? what : step_kind_to_string(step->kind),
+                  strerror(result->error), str_empty(more) ? "" : ": ", str_empty(more) ? "" : more);
+}
+
+static void switch_stop(Switch *s) {
+        s->running = false;
+        s->tries = 0;
+        plan_clear(&s->plan);
+        fault_clear(&s->first);
+        s->retry = sd_event_source_disable_unref(s->retry);
+}
+
+static int switch_fail_claim(Switch *s, const Fault *why) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r;
+
+        switch_stop(s);
+        r = registry_group_claim_failed(s->m->registry, s->g, why, &c);
+        if (r < 0)
+                return r;
+        (void) manager_commit(s->m, &c); /* a failed write is logged; the way back goes on */
+        return 0;
+}
+
+static bool group_is_forced(const Group *g) {
+        for (size_t i = 0; i < g->n_leases; i++)
+                if (g->leases[i]->request.force)
+                        return true;
+        return false;
+}
+
+/* Makes the plan for what is now and begins it. */
+static int switch_begin(Switch *s) {
+        _cleanup_obstacles_ Obstacles obstacles = OBSTACLES_NULL;
+        _cleanup_fault_ Fault why = FAULT_NULL;
+        int r;
+
+        s->retry = sd_event_source_disable_unref(s->retry);
+        plan_clear(&s->plan);
+        s->next = 0;
+        s->claim = s->g->state == GROUP_CLAIMING;
+        s->running = true;
+        if (!s->claim) {
+                close_claim(s); /* else a claim would wait for ourselves */
+                r = plan_restore(s->g, &s->plan);
+                return r < 0 ? r : switch_run(s);
+        }
+        r = plan_claim(s->g, &s->g->terms, s->g->node_uid, group_is_forced(s->g), &s->plan, &obstacles);
+        if (r < 0)
+                return r;
+        if (obstacles.n == 0)
+                return switch_run(s);
+        fault_set(&why, ERROR_NOT_VIABLE, "%s", obstacles.items[0].text);
+        return switch_fail_claim(s, &why);
+}
+
+static void switch_begin_or_log(Switch *s) {
+        int r = switch_begin(s);
+
+        if (r < 0)
+                log_error("Group %u: cannot go on: %s", s->g->id, strerror(-r));
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
+        switch_begin_or_log(userdata);
+        return 0;
+}
+
+/* Tries again after a while that grows to ten seconds. */
+static int switch_retry_later(Switch *s, const char *why) {
+        uint64_t delay = 100000ULL << (s->tries < 7 ? s->tries : 7);
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r;
+
+        s->tries++;
+        if (delay > 10 * SECOND)
+                delay = 10 * SECOND;
+        r = registry_group_set_waits_for(s->g, why, &c);
+        if (r < 0)
+                return r;
+        (void) manager_commit(s->m, &c);
+        s->retry = sd_event_source_disable_unref(s->retry);
+        return sd_event_add_time_relative(s->m->event, &s->retry, CLOCK_BOOTTIME, delay, 0,
+                                          on_retry, s);
+}
+
+/* The plan is through: is it as it should be? */
+static int switch_finish_claim(Switch *s) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        _cleanup_fault_ Fault why = FAULT_NULL;
+        int r;
+
+        if (!group_is_switched(s->g, &s->g->terms)) {
+                _cleanup_free_ char *names = group_device_names(s->g);
+
+                fault_set(&why, ERROR_KERNEL_REFUSED,
+                          "every step succeeded, but group %u (%s) is not as it should be: somebody "
+                          "else changes drivers at the same time",
+                          s->g->id, names ? names : "?");
+                return switch_fail_claim(s, &why);
+        }
+        switch_stop(s);
+        r = registry_group_claimed(s->m->registry, s->g, &c);
+        if (r < 0)
+                return r;
+        (void) manager_commit(s->m, &c);
+        return 0;
+}
+
+static int switch_finish_restore(Switch *s) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        _cleanup_plan_ Plan left = PLAN_NULL;
+        int r;
+
+        /* what is still to do, by what the kernel shows now */
+        r = plan_restore(s->g, &left);
+        if (r < 0)
+                return r;
+        if (left.n == 0)
+                r = registry_group_restored(s->m->registry, s->g, &c);
+        else if (++s->tries <= RESTORE_TRIES)
+                return switch_begin(s);
+        else
+                r = registry_group_failed(s->m->registry, s->g,
+                                          fault_is_set(&s->first)
+                                                  ? s->first.message
+                                                  : "it does not stay as it was before the lease",
+                                          &c);
+        if (r < 0)
+                return r;
+        close_claim(s);
+        switch_stop(s);
+        (void) manager_commit(s->m, &c);
+        return 0;
+}
+
+static int on_claim_step_failed(Switch *s, const Step *step, const StepResult *result) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+
+        if (is_transient(result->error) && s->tries < CLAIM_TRIES)
+                return switch_retry_later(s, result->text ? result->text : strerror(result->error));
+        fault_of_step(&why, step, result);
+        return switch_fail_claim(s, &why);
+}
+
+/* What a failed step on the way back means depends on which it was. */
+static int on_restore_step_failed(Switch *s, const Step *step, const StepResult *result) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+
+        fault_of_step(&why, step, result);
+        if (is_transient(result->error) || result->error == ETIMEDOUT)
+                return switch_retry_later(s, why.message);
+        /* VFIO's file is still open somewhere: the kernel has it until it is closed */
+        if (step->kind == STEP_UNBIND && result->error == EBUSY)
+                return switch_retry_later(s, why.message);
+        /* the node went with the driver, or the device has no reset: nothing to undo there */
+        if (!(result->error == ENOENT &&
+              (step->kind == STEP_CLAIM || step->kind == STEP_REVOKE_NODE))) {
+                log_warning("Group %u: %s", s->g->id, why.message);
+                if (step->kind != STEP_RESET)
+                        fault_set(&s->first, why.code, "%s", why.message);
+        }
+        s->next++;
+        return switch_run(s);
+}
+
+static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
+        Switch *s = userdata;
+        const Step *step = &s->plan.steps[s->next];
+        int r;
+
+        s->op = NULL;
+        if (result->error == 0 && step->kind == STEP_CLAIM) {
+                close_claim(s);
+                s->fds[0] = TAKE_FD(result->fds[0]);
+                s->fds[1] = TAKE_FD(result->fds[1]);
+        }
+        if (s->claim && s->g->state != GROUP_CLAIMING)
+                r = s->g->state == GROUP_DRAINING ? switch_begin(s) : (switch_stop(s), 0);
+        else if (result->error == 0) {
+                s->next++;
+                r = switch_run(s);
+        } else
+                r = s->claim ? on_claim_step_failed(s, step, result)
+                             : on_restore_step_failed(s, step, result);
+        if (r < 0)
+                log_error("Group %u: cannot go on: %s", s->g->id, strerror(-r));
+}
+
+/* Once nobody has the files open any more the group is no longer draining. */
+static int switch_note_drained(Switch *s, StepKind next) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r;
+
+        if (s->claim || s->g->state != GROUP_DRAINING || next == STEP_REVOKE_NODE ||
+            next == STEP_CLAIM)
+                return 0;
+        r = registry_group_drained(s->m->registry, s->g, &c);
+        if (r < 0)
+                return r;
+        (void) manager_commit(s->m, &c);
+        return 0;
+}
+
+/* Runs the next step, or finishes. */
+static int switch_run(Switch *s) {
+        Step *step;
+        int r;
+
+        while (s->next < s->plan.n && s->plan.steps[s->next].kind == STEP_RELEASE) {
+                close_claim(s);
+                s->next++;
+        }
+        r = switch_note_drained(s, s->next < s->plan.n ? s->plan.steps[s->next].kind
+                                                       : _STEP_KIND_INVALID);
+        if (r < 0)
+                return r;
+        if (s->next == s->plan.n)
+                return s->claim ? switch_finish_claim(s) : switch_finish_restore(s);
+        step = &s->plan.steps[s->next];
+        /* intent before act */
+        r = store_save_group(s->m->store, s->g, step);
+        if (r < 0) {
+                _cleanup_fault_ Fault why = FAULT_NULL;
+
+                fault_set(&why, ERROR_KERNEL_REFUSED, "cannot write the journal: %s", strerror(-r));
+                return s->claim ? switch_fail_claim(s, &why)
+                                : switch_retry_later(s, why.message);
+        }
+        return s->m->kernel->ops->run(s->m->kernel, step, step_deadline(step->kind), on_step_done,
+                                      s, &s->op);
+}
+
+void switch_kick(Manager *m, Group *g) {
+        Switch *s = g->userdata;
+
+        if (s && (s->running || s->held)) {
+                /* given up while nothing runs for it yet, or between two tries */
+                if (g->state != GROUP_DRAINING || s->op)
+                        return;
+                if (s->held)
+                        s->held = false;
+                else if (!s->claim)
+                        return;
+        }
+        if (g->state != GROUP_CLAIMING && g->state != GROUP_DRAINING && g->state != GROUP_RESTORING)
+                return;
+        s = switch_get(m, g);
+        if (!s) {
+                log_error("Group %u: out of memory", g->id);
+                return;
+        }
+        /* from the event loop, so that a commit never runs inside another one */
+        s->running = true;
+        s->claim = g->state == GROUP_CLAIMING;
+        s->retry = sd_event_source_disable_unref(s->retry);
+        if (sd_event_add_time_relative(m->event, &s->retry, CLOCK_BOOTTIME, 0, 0, on_retry, s) < 0)
+                log_error("Group %u: cannot schedule its steps", g->id);
+}
+
+void switch_wake(Manager *m, Group *g) {
+        Switch *s = g->userdata;
+
+        if (s && s->running && !s->op && !s->held)
+                (void) sd_event_source_set_time(s->retry, 0);
+}
+
+void switch_waits(Manager *m, KernelOp *op, const char *who) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+
+        for (Group *g = registry_groups(m->registry); g; g = g->hh.next) {
+                Switch *s = g->userdata;
+
+                if (!s || s->op != op)
+                        continue;
+                if (registry_group_set_waits_for(g, who, &c) < 0)
+                        log_error("Out of memory");
+                (void) manager_commit(m, &c);
+                return;
+        }
+}
+
+int switch_hold(Manager *m, Group *g) {
+        Switch *s = switch_get(m, g);
+
+        if (!s)
+                return -ENOMEM;
+        s->held = true;
+        return 0;
+}
+
+void switch_go(Manager *m, Group *g) {
+        Switch *s = g->userdata;
+
+        if (!s || !s->held)
+                return;
+        s->held = false;
+        switch_kick(m, g);
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "store/state-json.h"
+
+#include "util/strings.h"
+
+#define STATE_VERSION 1
+
+/* writing: a builder that remembers the first failure, so that callers check once */
+
+typedef struct Builder {
+        json_object *o;
+        bool failed;
+} Builder;
+
+static Builder builder_new(void) {
+        Builder b = { .o = json_object_new_object() };
+
+        b.failed = !b.o;
+        return b;
+}
+
+static void put(Builder *b, const char *name, json_object *value) {
+        if (!value || b->failed || json_object_object_add(b->o, name, value) < 0) {
+                b->failed = true;
+                if (value)
+                        json_object_put(value);
+        }
+}
+
+/* Nothing at all stands for NULL. */
+static void put_string(Builder *b, const char *name, const char *value) {
+        if (value)
+                put(b, name, json_object_new_string(value));
+}
+
+static void put_uint(Builder *b, const char *name, uint64_t value) {
+        put(b, name, json_object_new_uint64(value));
+}
+
+static json_object *builder_finish(Builder *b) {
+        if (b->failed) {
+                json_object_put(b->o);
+                return NULL;
+        }
+        return b->o;
+}
+
+static void put_owner(Builder *b, const Owner *owner) {
+        put_uint(b, "owner-uid", owner->uid);
+        put_string(b, "owner", owner->name);
+}
+
+static json_object *terms_to_json(const Terms *t) {
+        Builder b = builder_new();
+
+        put_string(&b, "kind", owner_kind_to_string(t->kind));
+        put_string(&b, "access", access_to_string(t->access));
+        put_string(&b, "driver", t->driver);
+        put_string(&b, "default-domain-type", t->default_domain_type);
+        put_string(&b, "reset", t->reset);
+        return builder_finish(&b);
+}
+
+json_object *lease_to_json(const Lease *l) {
+        const Request *q = &l->request;
+        json_object *devices = json_object_new_array();
+        Builder b = builder_new();
+
+        for (char **d = q->devices; devices && d && *d; d++) {
+                json_object *name = json_object_new_string(*d);
+
+                if (!name || json_object_array_add(devices, name) < 0)
+                        b.failed = true;
+        }
+        put_uint(&b, "version", STATE_VERSION);
+        put_string(&b, "id", l->id);
+        put_string(&b, "state", lease_state_to_string(l->state));
+        put(&b, "devices", devices);
+        put(&b, "terms", terms_to_json(&q->terms));
+        put_owner(&b, &q->owner);
+        put_uint(&b, "uid", q->uid);
+        put_string(&b, "label", q->label);
+        put_string(&b, "holder", holder_type_to_string(q->holder));
+        put_uint(&b, "holder-pid", (uint64_t) q->holder_pid);
+        put_uint(&b, "holder-start", q->holder_start);
+        put_string(&b, "holder-name", q->holder_name);
+        put_uint(&b, "created", q->created);
+        put_uint(&b, "expires", q->expires);
+        return builder_finish(&b);
+}
+
+static json_object *record_to_json(const Device *d) {
+        Builder b = builder_new();
+
+        put_string(&b, "name", d->facts.name);
+        put_string(&b, "driver", d->record.driver);
+        put_string(&b, "driver-override", d->record.driver_override);
+        return builder_finish(&b);
+}
+
+json_object *group_to_json(const Group *g, const Step *step) {
+        json_object *devices = json_object_new_array();
+        Builder b = builder_new();
+
+        for (const Device *d = g->devices; devices && d; d = d->next) {
+                json_object *record;
+
+                if (!d->record.valid)
+                        continue;
+                record = record_to_json(d);
+                if (!record || json_object_array_add(devices, record) < 0)
+                        b.failed = true;
+        }
+        put_uint(&b, "version", STATE_VERSION);
+        put_string(&b, "key", store_group_key(g));
+        put_uint(&b, "group", g->id);
+        put_string(&b, "state", group_state_to_string(g->state));
+        put_owner(&b, &g->owner);
+        put(&b, "terms", terms_to_json(&g->terms));
+        put_uint(&b, "node-uid", g->node_uid);
+        put_string(&b, "default-domain-type", g->recorded_type);
+        put_string(&b, "waits-for", g->waits_for);
+        put(&b, "devices", devices);
+        if (step)
+                put(&b, "step", step_to_json(step));
+        return builder_finish(&b);
+}
+
+/* reading */
+
+static int get_string(json_object *o, const char *name, bool required, char **ret,
+                      const char **ret_why) {
+        const char *s = json_get_string(o, name);
+
+        if (!s && required) {
+                *ret_why = "a member is missing";
+                return -EINVAL;
+        }
+        return str_set(ret, s);
+}
+
+static int get_uint(json_object *o, const char *name, uint64_t max, uint64_t *ret,
+                    const char **ret_why) {
+        unsigned long long value;
+
+        if (json_get_uint(o, name, max, &value) < 0) {
+                *ret_why = "a number is missing or out of range";
+                return -EINVAL;
+        }
+        *ret = value;
+        return 0;
+}
+
+static int get_uid(json_object *o, const char *name, uid_t *ret, const char **ret_why) {
+        uint64_t value;
+        int r = get_uint(o, name, UINT32_MAX, &value, ret_why);
+
+        if (r == 0)
+                *ret = (uid_t) value;
+        return r;
+}
+
+static int check_version(json_object *o, const char **ret_why) {
+        uint64_t version;
+        int r;
+
+        if (!json_object_is_type(o, json_type_object)) {
+                *ret_why = "is not an object";
+                return -EINVAL;
+        }
+        r = get_uint(o, "version", UINT64_MAX, &version, ret_why);
+        if (r < 0)
+                return r;
+        if (version != STATE_VERSION) {
+                *ret_why = "is of another version";
+                return -EINVAL;
+        }
+        return 0;
+}
+
+static int get_terms(json_object *o, Terms *ret, const char **ret_why) {
+        json_object *t;
+        int r;
+
+        if (!json_object_object_get_ex(o, "terms", &t)) {
+                *ret_why = "has no terms";
+                return -EINVAL;
+        }
+        ret->kind = owner_kind_from_string(json_get_string(t, "kind"));
+        ret->access = access_from_string(json_get_string(t, "access"));
+        if (ret->kind < 0 || ret->access < 0) {
+                *ret_why = "has an unknown kind or access";
+                return -EINVAL;
+        }
+        r = get_string(t, "driver", false, &ret->driver, ret_why);
+        if (r == 0)
+                r = get_string(t, "default-domain-type", false, &ret->default_domain_type, ret_why);
+        if (r == 0)
+                r = get_string(t, "reset", false, &ret->reset, ret_why);
+        return r;
+}
+
+static int get_owner(json_object *o, Owner *ret, const char **ret_why) {
+        int r = get_uid(o, "owner-uid", &ret->uid, ret_why);
+
+        return r < 0 ? r : get_string(o, "owner", true, &ret->name, ret_why);
+}
+
+static int get_devices(json_object *o, char ***ret, const char **ret_why) {
+        json_object *devices;
+
+        if (!json_object_object_get_ex(o, "devices", &devices) ||
+            !json_object_is_type(devices, json_type_array) ||
+            json_object_array_length(devices) == 0) {
+                *ret_why = "has no devices";
+                return -EINVAL;
+        }
+        for (size_t i = 0; i < json_object_array_length(devices); i++) {
+                json_object *name = json_object_array_get_idx(devices, i);
+                int r;
+
+                if (!json_object_is_type(name, json_type_string)) {
+                        *ret_why = "names a device wrongly";
+                        return -EINVAL;
+                }
+                r = strv_extend(ret, json_object_get_string(name));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int get_holder(json_object *o, Request *q, const char **ret_why) {
+        uint64_t pid = 0;
+        int r;
+
+        q->holder = holder_type_from_string(json_get_string(o, "holder"));
+        if (q->holder < 0) {
+                *ret_why = "has an unknown holder";
+                return -EINVAL;
+        }
+        r = get_uint(o, "holder-pid", INT32_MAX, &pid, ret_why);
+        if (r == 0)
+                r = get_uint(o, "holder-start", UINT64_MAX, &q->holder_start, ret_why);
+        if (r == 0)
+                r = get_string(o, "holder-name", false, &q->holder_name, ret_why);
+        q->holder_pid = (pid_t) pid;
+        return r;
+}
+
+int stored_lease_from_json(json_object *o, StoredLease *ret, const char **ret_why) {
+        StoredLease l = { .request = REQUEST_NULL };
+        int r = check_version(o, ret_why);
+
+        if (r == 0)
+                r = get_string(o, "id", true, &l.id, ret_why);
+        if (r == 0) {
+                l.state = lease_state_from_string(json_get_string(o, "state"));
+                if (l.state < 0) {
+                        *ret_why = "has an unknown state";
+                        r = -EINVAL;
+                }
+        }
+        if (r == 0)
+                r = get_devices(o, &l.request.devices, ret_why);
+        if (r == 0)
+                r = get_terms(o, &l.request.terms, ret_why);
+        if (r == 0)
+                r = get_owner(o, &l.request.owner, ret_why);
+        if (r == 0)
+                r = get_uid(o, "uid", &l.request.uid, ret_why);
+        if (r == 0)
+                r = get_string(o, "label", false, &l.request.label, ret_why);
+        if (r == 0)
+                r = get_holder(o, &l.request, ret_why);
+        if (r == 0)
+                r = get_uint(o, "created", UINT64_MAX, &l.request.created, ret_why);
+        if (r == 0)
+                r = get_uint(o, "expires", UINT64_MAX, &l.request.expires, ret_why);
+        if (r < 0) {
+                stored_lease_clear(&l);
+                return r;
+        }
+        *ret = l;
+        return 0;
+}
+
+void stored_lease_clear(StoredLease *l) {
+        free(l->id);
+        request_clear(&l->request);
+}
+
+static int get_record(json_object *o, StoredGroup *g, const char **ret_why) {
+        StoredDevice *d = &g->devices[g->n_devices];
+        int r;
+
+        *d = (StoredDevice){ .record = { .valid = true } };
+        g->n_devices++;
+        r = get_string(o, "name", true, &d->name, ret_why);
+        if (r == 0)
+                r = get_string(o, "driver", false, &d->record.driver, ret_why);
+        if (r == 0)
+                r = get_string(o, "driver-override", false, &d->record.driver_override, ret_why);
+        return r;
+}
+
+static int get_records(json_object *o, StoredGroup *g, const char **ret_why) {
+        json_object *devices;
+        size_t n;
+        int r = 0;
+
+        if (!json_object_object_get_ex(o, "devices", &devices) ||
+            !json_object_is_type(devices, json_type_array)) {
+                *ret_why = "has no devices";
+                return -EINVAL;
+        }
+        n = json_object_array_length(devices);
+        g->devices = calloc(n + 1, sizeof(StoredDevice));
+        if (!g->devices)
+                return -ENOMEM;
+        for (size_t i = 0; r == 0 && i < n; i++)
+                r = get_record(json_object_array_get_idx(devices, i), g, ret_why);
+        return r;
+}
+
+int stored_group_from_json(json_object *o, StoredGroup *ret, const char **ret_why) {
+        json_object *step;
+        StoredGroup g = {};
+        int r = check_version(o, ret_why);
+
+        if (r == 0)
+                r = get_string(o, "key", true, &g.key, ret_why);
+        if (r == 0) {
+                g.state = group_state_from_string(json_get_string(o, "state"));
+                if (g.state < 0) {
+                        *ret_why = "has an unknown state";
+                        r = -EINVAL;
+                }
+        }
+        if (r == 0)
+                r = get_owner(o, &g.owner, ret_why);
+        if (r == 0)
+                r = get_terms(o, &g.terms, ret_why);
+        if (r == 0)
+                r = get_uid(o, "node-uid", &g.node_uid, ret_why);
+        if (r == 0)
+                r = get_string(o, "default-domain-type", false, &g.recorded_type, ret_why);
+        if (r == 0)
+                r = get_string(o, "waits-for", false, &g.waits_for, ret_why);
+        if (r == 0)
+                r = get_records(o, &g, ret_why);
+        if (r == 0 && json_object_object_get_ex(o, "step", &step))
+                r = str_set(&g.step, json_object_to_json_string_ext(step, JSON_C_TO_STRING_PLAIN));
+        if (r < 0) {
+                stored_group_clear(&g);
+                return r;
+        }
+        *ret = g;
+        return 0;
+}
+
+void stored_group_clear(StoredGroup *g) {
+        for (size_t i = 0; i < g->n_devices; i++) {
+                free(g->devices[i].name);
+                free(g->devices[i].record.driver);
+                free(g->devices[i].record.driver_override);
+        }
+        free(g->devices);
+        free(g->key);
+        free(g->owner.name);
+        free(g->terms.driver);
+        free(g->terms.default_domain_type);
+        free(g->terms.reset);
+        free(g->recorded_type);
+        free(g->waits_for);
+        free(g->step);
+}

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Fixtures. A host checks the daemon's end and its stderr when the test is over."""
+
+import contextlib
+import os
+
+import pytest
+
+from harness.host import Host
+from harness.topology import small
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "story: one of the few that valgrind sees in every ./check")
+    config.addinivalue_line("markers", "native: uses what valgrind 3.19 does not know (pidfd_open)")
+
+
+@pytest.fixture
+def host():
+    with Host(small()) as host:
+        host.root.watch()
+        yield host
+
+
+@pytest.fixture
+def root(host):
+    return host.root
+
+
+@pytest.fixture
+def sim(host):
+    return host.sim
+
+
+@pytest.fixture
+def unchanged(host):
+    """with unchanged(): nothing that anybody could see is different afterwards."""
+    def everything():
+        return host.sim.state(), host.root.groups(), host.root.leases(), host.root.managed_objects()
+
+    @contextlib.contextmanager
+    def watch():
+        before = everything()
+        host.sim.operations()
+        yield
+        assert everything() == before
+        assert host.sim.operations() == []
+    return watch
+
+
+@pytest.fixture
+def other_users():
+    if os.geteuid() != 0:
+        pytest.skip("only root can be other users")

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A private bus and the daemon on a simulated host, both as child processes.
+
+    DMAOWNER_BUILD          the build folder (default: build)
+    DMAOWNER_TEST_WRAPPER   runs the daemon under something: "valgrind --error-exitcode=99 ..."
+"""
+
+import json
+import os
+import pathlib
+import re
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+
+from . import PATIENCE
+from .client import ROOT, SIMULATION, Client
+
+TOP = pathlib.Path(__file__).resolve().parents[3]
+BUILD = TOP / os.environ.get("DMAOWNER_BUILD", "build")
+DAEMON = BUILD / "daemon/dmaownerd"
+CLIENT = BUILD / "client/dmaownerctl"
+
+BUS_CONFIGURATION = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <listen>unix:path={socket}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <allow own="*"/>
+    <allow send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+  </policy>
+</busconfig>
+"""
+
+# What a sanitizer, valgrind or assert() leaves on stderr.
+TROUBLE = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehavior|runtime error:|Assertion .* failed"
+                     r"|^==\d+== (?:Invalid|Conditional|Use of|Syscall param|Mismatched)"
+                     r"|definitely lost: [1-9]", re.MULTILINE)
+
+
+class Bus:
+    def __init__(self, folder):
+        configuration = folder / "bus.conf"
+        configuration.write_text(BUS_CONFIGURATION.format(socket=folder / "bus"))
+        self.process = subprocess.Popen(
+            ["dbus-daemon", f"--config-file={configuration}", "--nofork", "--nopidfile", "--nosyslog",
+             "--print-address=1"], stdout=subprocess.PIPE, text=True)
+        self.address = self.process.stdout.readline().strip()
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Daemon:
+    """dmaownerd as a child: started, ready, stopped, killed, with what it said."""
+
+    def __init__(self, folder, address, topology):
+        self.folder, self.address, self.topology = folder, address, topology
+        self.runtime = folder / "run"
+        self.runtime.mkdir(exist_ok=True)
+        self.log = folder / "daemon.log"
+        self.process = None
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(str(folder / "notify"))
+
+    def spawn(self):
+        """Starts the program and does not wait for it."""
+        wrapper = shlex.split(os.environ.get("DMAOWNER_TEST_WRAPPER", ""))
+        environment = {**os.environ, "RUNTIME_DIRECTORY": str(self.runtime), "NOTIFY_SOCKET": str(self.folder / "notify"),
+                       "G_SLICE": "always-malloc"}
+        environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
+        with open(self.log, "a") as log:
+            return subprocess.Popen([*wrapper, DAEMON, "--simulate", self.topology, f"--bus={self.address}"],
+                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+
+    def start(self):
+        self.process = self.spawn()
+        pidfd = os.pidfd_open(self.process.pid)
+        poll = select.poll()
+        poll.register(self.notify, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
+        try:
+            while True:
+                ready = {fd for fd, _ in poll.poll(PATIENCE * 1000)}
+                assert ready, f"the daemon is not ready after {PATIENCE} s\n{self.said()}"
+                if self.notify.fileno() in ready:
+                    if b"READY=1" in self.notify.recv(4096).splitlines():
+                        return
+                else:
+                    raise AssertionError(f"the daemon ended with status {self.process.wait()}\n{self.said()}")
+        finally:
+            os.close(pidfd)
+
+    def said(self):
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def stop(self):
+        """Asks it to end, and insists on a good end."""
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(PATIENCE)
+        self.process = None
+        self.drain_notifications()
+        assert status == 0, f"the daemon ended with status {status}\n{self.said()}"
+
+    def drain_notifications(self):
+        self.notify.setblocking(False)
+        try:
+            while self.notify.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+        self.notify.setblocking(True)
+
+    def close(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self.notify.close()
+
+
+class Host:
+    """The whole of it: bus, simulated host, daemon, clients. A context manager: at its end the
+    daemon must still be alive, must end well when asked, and must not have left a report."""
+
+    def __init__(self, topology):
+        # Not below a folder that other users cannot enter: some clients are other users.
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="dmaowner-"))
+        self.folder.chmod(0o755)
+        self.topology = self.folder / "topology.json"
+        self.bus = Bus(self.folder)
+        self.daemon = Daemon(self.folder, self.bus.address, self.topology)
+        self.clients = []
+        self.write_topology(topology)
+
+    @property
+    def address(self):
+        return self.bus.address
+
+    def write_topology(self, topology):
+        """The simulated kernel lives in a file of its own, so it survives the daemon."""
+        self.topology.write_text(json.dumps({**topology, "persist": str(self.folder / "kernel.json")}))
+
+    def start(self):
+        self.daemon.start()
+        self.root = self.client()
+        self.sim = Simulation(self.root)
+        return self
+
+    def client(self, **who):
+        client = Client(self.address, **who)
+        self.clients.append(client)
+        return client
+
+    def restart(self, how):
+        """how: "stop" or "kill"."""
+        getattr(self.daemon, how)()
+        self.daemon.start()
+        self.root.watch()
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, error, *_):
+        try:
+            if error is None:
+                self.check()
+        finally:
+            self.close()
+
+    def check(self):
+        if self.daemon.process:
+            assert self.daemon.process.poll() is None, \
+                f"the daemon ended by itself with status {self.daemon.process.returncode}\n{self.daemon.said()}"
+            self.daemon.stop()
+        trouble = TROUBLE.search(self.daemon.said())
+        assert not trouble, f"the daemon's report:\n{self.daemon.said()}"
+
+    def close(self):
+        for client in self.clients:
+            client.close()
+        self.daemon.close()
+        self.bus.close()
+        shutil.rmtree(self.folder)
+
+
+class Simulation:
+    """The host's side of the story: org.dmaowner1.Simulation."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def call(self, member, signature="", *arguments):
+        return self.client.call(ROOT, SIMULATION, member, signature, *arguments)
+
+    def inject(self, op, device=None, **what):
+        self.call("Inject", "s", json.dumps({"op": op, **({"device": device} if device else {}), **what}))
+
+    def clear(self):
+        self.call("Clear")
+
+    def event(self, event, **what):
+        self.call("Event", "s", json.dumps({"event": event, **what}))
+
+    def dump(self):
+        return json.loads(self.call("Dump")[0])

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What keeps a lease alive, and how it ends without it."""
+
+import os
+import subprocess
+
+import pytest
+from harness.client import FOR_EVER, BusError
+from harness.topology import NIC, NIC2
+
+SECOND = 10**6
+
+
+@pytest.fixture
+def process():
+    """Starts processes that live until they are told otherwise."""
+    started = []
+
+    def start(**options):
+        started.append(subprocess.Popen(["sleep", "infinity"], **options))
+        return started[-1]
+    yield start
+    for child in started:
+        child.kill()
+        child.wait()
+
+
+def back(root, device=NIC):
+    root.wait_group(device, "free")
+    assert root.device(device)["Driver"] == "e1000e"
+
+
+@pytest.mark.story
+def test_lifeline_closed(root):
+    lease = root.hold(NIC)
+    assert (lease.Holder, len(lease.lifeline)) == ("lifeline", 1)
+    lease.close()
+    assert lease.wait_ended() == "holder-died"
+    back(root)
+
+
+def test_lifeline_outlives_the_connection(host, root):
+    client = host.client()
+    lease = client.hold(NIC)
+    number = lease.take_lifeline()
+    client.close()
+    assert root.leases()[lease.id]["State"] == "active"
+    os.close(number)
+    back(root)
+
+
+def test_lifeline_in_a_child_that_dies(root, process):
+    lease = root.hold(NIC)
+    number = lease.take_lifeline()
+    child = process(pass_fds=[number])
+    os.close(number)
+    assert lease.State == "active"
+    child.kill()
+    assert lease.wait_ended() == "holder-died"
+    back(root)
+
+
+def test_lifeline_held_twice_ends_with_the_last(root, process):
+    lease = root.hold(NIC)
+    number = lease.take_lifeline()
+    first, second = process(pass_fds=[number]), process(pass_fds=[number])
+    os.close(number)
+    first.kill()
+    first.wait()
+    assert lease.State == "active"
+    second.kill()
+    lease.wait_ended()
+
+
+def test_writing_into_the_lifeline_does_nothing(root):
+    lease = root.hold(NIC)
+    number = lease.take_lifeline()
+    os.set_blocking(number, False)
+    written = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            written += os.write(number, b"x" * 4096)
+    assert lease.State == "active"
+    os.close(number)
+    lease.wait_ended()
+
+
+def test_others_get_no_lifeline(root):
+    assert root.hold(NIC, holder="none").lifeline == []
+    assert root.hold(NIC2, holder="connection").lifeline == []
+
+
+def test_process(root, process):
+    child = process()
+    pidfd = os.pidfd_open(child.pid)
+    lease = root.hold(NIC, holder="process", pidfd=pidfd)
+    os.close(pidfd)
+    assert (lease.Holder, lease.HolderPid) == ("process", child.pid)
+    child.kill()
+    assert lease.wait_ended() == "holder-died"
+    child.wait()
+    back(root)
+
+
+def test_process_that_is_dead_already(root, process, unchanged):
+    child = process()
+    pidfd = os.pidfd_open(child.pid)
+    child.kill()
+    child.wait()
+    with unchanged(), pytest.raises(BusError) as refusal:
+        root.acquire(NIC, holder="process", pidfd=pidfd)
+    os.close(pidfd)
+    assert refusal.value.name == "InvalidArgs"
+
+
+@pytest.mark.story
+def test_connection(host, root):
+    client = host.client()
+    lease = client.hold(NIC, holder="connection")
+    assert root.leases()[lease.id]["Holder"] == "connection"
+    client.close()
+    back(root)
+    assert root.leases() == {}
+
+
+def test_none_lives_on_until_released(host, root):
+    client = host.client()
+    lease = client.hold(NIC, holder="none")
+    client.close()
+    assert root.leases()[lease.id]["State"] == "active"
+    root.call(lease.path, "org.dmaowner1.Lease", "Release")
+    back(root)
+
+
+@pytest.mark.story
+@pytest.mark.parametrize("holder", ["lifeline", "connection"])
+def test_a_caller_that_disconnects_while_activating(host, root, sim, holder):
+    before = sim.state()
+    client = host.client()
+    sim.inject("bind", NIC, hang=True)
+    lease = client.acquire(NIC, holder=holder)
+    assert lease.State == "activating"
+    lease.close()
+    client.close()
+    root.wait(lambda: root.leases() == {}, "the lease to end")
+    sim.clear()
+    root.wait_group(NIC, "free")
+    assert sim.state() == before
+
+
+def test_a_caller_that_disconnects_before_the_answer(host, root, sim):
+    before = sim.state()
+    sim.inject("inspect", NIC, delay_us=200_000)
+    client = host.client()
+    client.start_acquire(NIC)
+    client.close()
+    root.wait(lambda: "inspect" in [op["op"] for op in sim.operations()] or not sim.device(NIC),
+              "the inspection")
+    root.wait(lambda: root.leases() == {} and root.group_of(NIC)["State"] == "free", "nothing to be left")
+    assert sim.state() == before
+
+
+def test_release_by_another_connection_of_the_same_user(host, root):
+    lease = root.hold(NIC)
+    host.client().call(lease.path, "org.dmaowner1.Lease", "Release")
+    assert lease.wait_ended() == "released"
+    back(root)
+
+
+# time to live
+
+@pytest.mark.story
+def test_expiry(root):
+    lease = root.hold(NIC, ttl=SECOND // 5, holder="none")
+    assert lease.wait_ended() == "expired"
+    back(root)
+
+
+def test_renew_puts_it_off(root):
+    lease = root.hold(NIC, ttl=SECOND, holder="none")
+    first = lease.Expires
+    lease.call("Renew", "t", 3600 * SECOND)
+    assert lease.Expires > first + 3000 * SECOND
+    lease.call("Renew", "t", 0)
+    assert lease.Expires == FOR_EVER
+    lease.call("Renew", "t", SECOND // 10)
+    assert lease.wait_ended() == "expired"
+
+
+def test_expired_with_open_files_is_unconfirmed_until_they_close(root, sim):
+    lease = root.hold(NIC, holder="none")
+    sim.open(NIC, pid=4711, comm="dpdk-testpmd")
+    lease.call("Renew", "t", SECOND // 10)
+    lease.wait("unconfirmed")
+    assert root.group_of(NIC)["State"] == "owned"
+    assert root.device(NIC)["Driver"] == "vfio-pci"
+    sim.close(NIC, pid=4711)
+    assert lease.wait_ended() == "expired"
+    back(root)
+
+
+def test_unconfirmed_is_renewed(root, sim):
+    lease = root.hold(NIC, holder="none")
+    sim.open(NIC, pid=4711, comm="dpdk-testpmd")
+    lease.call("Renew", "t", SECOND // 10)
+    lease.wait("unconfirmed")
+    lease.call("Renew", "t", 3600 * SECOND)
+    assert lease.State == "active"
+    sim.close(NIC, pid=4711)
+    assert root.leases()[lease.id]["State"] == "active"
+    lease.release()
+    back(root)
+
+
+# Confirm
+
+def test_confirm_moves_the_lease_to_a_process(root, process):
+    child = process()
+    lease = root.hold(NIC, ttl=3600 * SECOND)
+    pidfd = os.pidfd_open(child.pid)
+    lease.call("Confirm", "h", pidfd)
+    os.close(pidfd)
+    assert (lease.Holder, lease.HolderPid, lease.Expires) == ("process", child.pid, FOR_EVER)
+    lease.close()
+    assert lease.State == "active"
+    child.kill()
+    assert lease.wait_ended() == "holder-died"
+
+
+def test_confirm_by_what_is_no_process(root, unchanged):
+    lease = root.hold(NIC)
+    reading, writing = os.pipe()
+    with unchanged(), pytest.raises(BusError) as refusal:
+        lease.call("Confirm", "h", reading)
+    os.close(reading)
+    os.close(writing)
+    assert refusal.value.name == "InvalidArgs"
+
+
+def test_confirm_keeps_an_unconfirmed_lease(root, sim, process):
+    lease = root.hold(NIC, holder="none")
+    sim.open(NIC, pid=4711, comm="dpdk-testpmd")
+    lease.call("Renew", "t", SECOND // 10)
+    lease.wait("unconfirmed")
+    child = process()
+    pidfd = os.pidfd_open(child.pid)
+    lease.call("Confirm", "h", pidfd)
+    os.close(pidfd)
+    assert lease.State == "active"
+
+
+def test_many_lifelines_at_once(root):
+    leases = [root.hold(NIC, owner="me") for _ in range(100)]
+    assert root.group_of(NIC)["Count"] == 100
+    for lease in leases[:-1]:
+        lease.close()
+    root.wait(lambda: root.group_of(NIC)["Count"] == 1, "99 leases to end")
+    assert leases[-1].State == "active"

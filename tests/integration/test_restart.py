@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The daemon goes and comes back. The simulated kernel lives on, as the real one would."""
+
+import os
+import subprocess
+
+import pytest
+from harness.client import FOR_EVER, Lease
+from harness.topology import BRIDGE_A, NIC, NIC2
+
+HOWS = ["stop", "kill"]
+SECOND = 10**6
+
+
+def same(root, lease):
+    """The lease again, after a restart: its old connection to a lifeline is still ours."""
+    return Lease(root, lease.path, lease.lifeline)
+
+
+@pytest.mark.story
+@pytest.mark.parametrize("how", HOWS)
+def test_a_live_lease_is_not_touched(host, root, sim, how):
+    before = sim.state()
+    lease = root.hold([NIC, BRIDGE_A], owner="me", label="kept", holder="lifeline", ttl=3600 * SECOND)
+    shown, held = lease.properties(), sim.state()
+    sim.operations()
+    host.restart(how)
+    assert sim.operations() == []
+    assert sim.state() == held
+    again = same(root, lease)
+    assert again.properties() == shown
+    assert root.group_of(NIC)["Owner"] == (0, "me")
+    again.release()
+    for device in (NIC, BRIDGE_A):
+        root.wait_group(device, "free")
+    assert sim.state() == before
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_lifeline_works_afterwards(host, root, how):
+    lease = root.hold(NIC)
+    host.restart(how)
+    again = same(root, lease)
+    again.close()
+    assert again.wait_ended() == "holder-died"
+    root.wait_group(NIC, "free")
+    assert root.device(NIC)["Driver"] == "e1000e"
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_lifeline_closed_meanwhile(host, root, how):
+    lease = root.hold(NIC)
+    getattr(host.daemon, how)()
+    lease.close()
+    host.daemon.start()
+    root.wait_group(NIC, "free")
+    assert root.leases() == {}
+    assert root.device(NIC)["Driver"] == "e1000e"
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("when", ["meanwhile", "afterwards"])
+def test_a_process_that_dies(host, root, when):
+    with subprocess.Popen(["sleep", "infinity"]) as child:
+        pidfd = os.pidfd_open(child.pid)
+        lease = root.hold(NIC, holder="process", pidfd=pidfd)
+        os.close(pidfd)
+        host.daemon.kill()
+        if when == "meanwhile":
+            child.kill()
+            child.wait()
+        host.daemon.start()
+        if when == "afterwards":
+            assert root.leases()[lease.id]["HolderPid"] == child.pid
+            child.kill()
+        root.wait_group(NIC, "free")
+        assert root.leases() == {}
+
+
+@pytest.mark.parametrize("when", ["meanwhile", "afterwards"])
+def test_a_connection_that_goes(host, root, when):
+    client = host.client()
+    lease = client.hold(NIC, holder="connection")
+    host.daemon.kill()
+    if when == "meanwhile":
+        client.close()
+    host.daemon.start()
+    if when == "afterwards":
+        assert root.leases()[lease.id]["State"] == "active"
+        client.close()
+    root.wait_group(NIC, "free")
+    assert root.leases() == {}
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_time_to_live_goes_on(host, root, how):
+    lease = root.hold(NIC, holder="none", ttl=SECOND // 2)
+    getattr(host.daemon, how)()
+    host.daemon.start()
+    root.wait(lambda: lease.id not in root.leases(), "the lease to expire")
+    root.wait_group(NIC, "free")
+
+
+def test_no_time_to_live_stays(host, root):
+    lease = root.hold(NIC, holder="none")
+    host.restart("kill")
+    assert same(root, lease).Expires == FOR_EVER
+
+
+# in the middle of a switch
+
+@pytest.mark.story
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("op", ["set-override", "unbind", "bind", "grant-node"])
+def test_while_activating_with_a_holder(host, root, sim, how, op):
+    """The lease was promised and its holder lives: it becomes active, or it says why not."""
+    before = sim.state()
+    sim.inject(op, hang=True)
+    lease = root.acquire(NIC)
+    root.wait(lambda: sim.hanging(NIC), f"{op} to hang")
+    host.restart(how)
+    sim.clear()
+    again = same(root, lease)
+    root.wait(lambda: again.id not in root.leases() or again.State != "activating", "the lease to be decided")
+    if again.id in root.leases() and again.State == "active":
+        assert root.device(NIC)["Driver"] == "vfio-pci"
+        again.release()
+    root.wait_group(NIC, "free")
+    assert sim.state() == before
+
+
+@pytest.mark.parametrize("op", ["set-override", "unbind", "bind"])
+def test_while_activating_and_the_holder_dies_meanwhile(host, root, sim, op):
+    before = sim.state()
+    sim.inject(op, hang=True)
+    lease = root.acquire([NIC, NIC2])
+    root.wait(lambda: sim.hanging(NIC) and sim.hanging(NIC2), f"{op} to hang")
+    host.daemon.kill()
+    lease.close()
+    host.daemon.start()
+    sim.clear()
+    for device in (NIC, NIC2):
+        root.wait_group(device, "free")
+    assert root.leases() == {}
+    assert sim.state() == before
+
+
+@pytest.mark.parametrize("op", ["revoke-node", "unbind", "set-override", "bind", "probe", "reset"])
+def test_while_restoring(host, root, sim, op):
+    before = sim.state()
+    lease = root.hold(NIC)
+    sim.operations()
+    sim.inject(op, hang=True)
+    lease.release()
+    root.wait(lambda: sim.hanging(NIC) or root.group_of(NIC)["State"] == "free", f"{op} to hang")
+    host.restart("kill")
+    sim.clear()
+    root.wait_group(NIC, "free")
+    assert sim.state() == before
+
+
+def test_while_draining(host, root, sim):
+    before = sim.state()
+    lease = root.hold(NIC)
+    sim.open(NIC, pid=4711, comm="dpdk-testpmd")
+    lease.release()
+    root.wait_group(NIC, "draining")
+    host.restart("kill")
+    assert root.group_of(NIC)["State"] == "draining"
+    assert root.device(NIC)["Driver"] == "vfio-pci"
+    sim.close(NIC, pid=4711)
+    root.wait_group(NIC, "free")
+    assert sim.state() == before
+
+
+def test_failed_and_lost_are_remembered(host, root, sim):
+    failing, lost = root.hold(NIC), root.hold(NIC2)
+    sim.inject("bind", NIC, errno="EIO")
+    sim.inject("probe", NIC, errno="EIO")
+    failing.release()
+    root.wait_group(NIC, "failed")
+    sim.rebind(NIC2, "e1000e")
+    lost.wait("lost")
+    host.restart("kill")
+    assert (root.group_of(NIC)["State"], root.group_of(NIC2)["State"]) == ("failed", "lost")
+    sim.clear()
+    for device in (NIC, NIC2):
+        root.call(root.group_path(device), "org.dmaowner1.Group", "Retry")
+        root.wait_group(device, "free")
+
+
+def test_rebound_behind_its_back_meanwhile(host, root, sim):
+    """What was changed while nobody looked is seen at the start, and not fought."""
+    lease = root.hold(NIC)
+    host.daemon.kill()
+    host.edit_kernel(lambda kernel: host.sim.rebind_in(kernel, NIC, "e1000e"))
+    host.daemon.start()
+    root.watch()
+    same(root, lease).wait("lost")
+    assert sim.operations() == []
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"id": 5}', "\0" * 4096])
+def test_damaged_state_is_set_aside(host, root, damage):
+    lease, other = root.hold(NIC), root.hold(NIC2)
+    host.daemon.kill()
+    (host.daemon.runtime / "leases" / f"{lease.id}.json").write_text(damage)
+    host.daemon.start()
+    root.watch()
+    assert other.State == "active"
+    assert root.leases().keys() == {other.id}
+    assert list((host.daemon.runtime / "damaged").iterdir())
+
+
+def test_a_second_daemon_refuses(host, root):
+    second = host.daemon.spawn()
+    assert second.wait(30) != 0
+    assert "already" in host.daemon.said() or "another" in host.daemon.said()
+    root.hold(NIC)
+
+
+def test_ids_are_not_used_again(host, root):
+    first = root.hold(NIC)
+    host.restart("kill")
+    assert root.hold(NIC2).id != first.id
+
+
+def test_many_restarts(host, root, sim):
+    before = sim.state()
+    lease = root.hold(NIC)
+    for how in HOWS * 3:
+        host.restart(how)
+    same(root, lease).release()
+    root.wait_group(NIC, "free")
+    assert sim.state() == before

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the Linux kernel layer tells of devices, on a root of our own. */
+#include "linux-host.h"
+
+#include <time.h>
+
+#include "kernel/linux-facts.h"
+#include "kernel/linux.h"
+
+#define NIC   "0000:3b:00.0"
+#define OTHER "0000:3b:00.1"
+
+/* Everything told so far, as "seen NAME override;", "gone NAME;", "use NAME;". */
+typedef struct Fixture {
+        Host host;
+        sd_event *event;
+        Kernel *kernel;
+        Discovery *discovery;
+        char *told;
+        DeviceFacts last;
+} Fixture;
+
+static void on_seen(const DeviceFacts *facts, void *userdata) {
+        Fixture *f = userdata;
+
+        assert_int_equal(str_append(&f->told, "seen %s %s;", facts->name,
+                                    facts->driver_override ? facts->driver_override : "-"),
+                         0);
+        device_facts_clear(&f->last);
+        assert_int_equal(device_facts_copy(&f->last, facts), 0);
+}
+
+static void on_gone(const char *name, void *userdata) {
+        assert_int_equal(str_append(&((Fixture *)userdata)->told, "gone %s;", name), 0);
+}
+
+static void on_use(const char *name, void *userdata) {
+        assert_int_equal(str_append(&((Fixture *)userdata)->told, "use %s;", name), 0);
+}
+
+static void on_ready(bool ready, void *userdata) {
+}
+
+static void assert_told(Fixture *f, const char *expected) {
+        assert_string_equal(f->told ? f->told : "", expected);
+        free(f->told);
+        f->told = NULL;
+}
+
+/* Runs the loop until something was told, or nothing is for a while. */
+static void run(Fixture *f, uint64_t usec) {
+        while (!f->told && sd_event_run(f->event, usec) > 0)
+                ;
+}
+
+static int setup(void **state) {
+        static Fixture f;
+
+        f = (Fixture){ .last = DEVICE_FACTS_NULL };
+        host_init(&f.host);
+        host_add_device(&f.host, NIC, "0x020000\n");
+        host_set_group(&f.host, NIC, "12", "DMA\n");
+        host_set_driver(&f.host, NIC, "e1000e");
+        host_write_aliases(&f.host, "");
+        assert_true(sd_event_new(&f.event) >= 0);
+        *state = &f;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Fixture *f = *state;
+
+        (void)kernel_free(f->kernel);
+        (void)sd_event_unref(f->event);
+        device_facts_clear(&f->last);
+        free(f->told);
+        host_destroy(&f->host);
+        return 0;
+}
+
+static void start(Fixture *f) {
+        KernelEvents events = {
+                .device_seen = on_seen,
+                .device_gone = on_gone,
+                .device_use_changed = on_use,
+                .ready = on_ready,
+                .userdata = f,
+        };
+
+        assert_int_equal(linux_kernel_new_at(f->event, f->host.root, "/nowhere", &events,
+                                             &f->kernel),
+                         0);
+        assert_int_equal(f->kernel->ops->start(f->kernel), 0);
+        f->discovery = linux_kernel_discovery(f->kernel);
+}
+
+static void event(Fixture *f, const char *action, const char *subsystem, const char *name,
+                  const char *path) {
+        discovery_event(f->discovery, &(DeviceEvent){
+                                              .action = action,
+                                              .subsystem = subsystem,
+                                              .name = name,
+                                              .path = path,
+                                      });
+}
+
+static DeviceFacts read_facts(Fixture *f, const char *name) {
+        DeviceFacts facts = DEVICE_FACTS_NULL;
+        FactsReader reader = FACTS_READER_NULL;
+        struct udev *udev = udev_new();
+
+        assert_int_equal(facts_reader_init(&reader, f->host.root, udev), 0);
+        assert_int_equal(facts_reader_read(&reader, name, &facts), 0);
+        facts_reader_clear(&reader);
+        (void)udev_unref(udev);
+        return facts;
+}
+
+static void test_facts_of_an_endpoint(void **state) {
+        Fixture *f = *state;
+        _cleanup_device_facts_ DeviceFacts facts = DEVICE_FACTS_NULL;
+
+        host_write(&f->host, host_device_file(NIC, "numa_node"), "1\n");
+        host_write(&f->host, host_device_file(NIC, "driver_override"), "vfio-pci\n");
+        host_link(&f->host, host_device_file(NIC, "virtfn0"), "../0000:3b:10.0");
+        host_link(&f->host, host_device_file(NIC, "virtfn1"), "../0000:3b:10.1");
+        host_write_aliases(&f->host,
+                           "alias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n"
+                           "alias vfio_pci:v00008086d000010D3sv*sd*bc*sc*i* e1000e_vfio_pci\n");
+        facts = read_facts(f, NIC);
+        assert_string_equal(facts.name, NIC);
+        assert_string_equal(facts.bus, "pci");
+        assert_int_equal(facts.vendor, 0x8086);
+        assert_int_equal(facts.model, 0x10d3);
+        assert_int_equal(facts.class_code, 0x020000);
+        assert_int_equal(facts.group, 12);
+        assert_int_equal(facts.numa_node, 1);
+        assert_string_equal(facts.driver, "e1000e");
+        assert_null(facts.driver_override); /* is read elsewhere: it can block */
+        assert_string_equal(facts.vfio_module, "e1000e_vfio_pci");
+        assert_string_equal(facts.vfio_driver, "e1000e_vfio_pci");
+        assert_int_equal(facts.num_vfs, 2);
+        assert_null(facts.physfn);
+        assert_false(facts.bridge);
+        assert_string_equal(facts.default_domain_type, "DMA");
+}
+
+static void test_facts_that_are_missing(void **state) {
+        Fixture *f = *state;
+        _cleanup_device_facts_ DeviceFacts facts = DEVICE_FACTS_NULL;
+
+        host_add_device(&f->host, OTHER, "0x060400\n");
+        host_link(&f->host, host_device_file(OTHER, "physfn"), "../" NIC);
+        facts = read_facts(f, OTHER);
+        assert_int_equal(facts.group, -1);
+        assert_int_equal(facts.numa_node, -1);
+        assert_null(facts.driver);
+        assert_null(facts.vfio_module);
+        assert_null(facts.vfio_driver);
+        assert_null(facts.default_domain_type);
+        assert_string_equal(facts.physfn, NIC);
+        assert_true(facts.bridge);
+}
+
+static void test_type_unknown_is_none(void **state) {
+        Fixture *f = *state;
+        _cleanup_device_facts_ DeviceFacts facts = DEVICE_FACTS_NULL;
+
+        host_set_group(&f->host, NIC, "12", "unknown\n");
+        facts = read_facts(f, NIC);
+        assert_int_equal(facts.group, 12);
+        assert_null(facts.default_domain_type);
+}
+
+static void test_no_such_device(void **state) {
+        Fixture *f = *state;
+        DeviceFacts facts = { .group = 77 };
+        FactsReader reader = FACTS_READER_NULL;
+        struct udev *udev = udev_new();
+
+        assert_int_equal(facts_reader_init(&reader, f->host.root, udev), 0);
+        assert_int_equal(facts_reader_read(&reader, OTHER, &facts), -ENODEV);
+        assert_int_equal(facts.group, 77);
+        facts_reader_clear(&reader);
+        (void)udev_unref(udev);
+}
+
+static void test_aliases_are_read_again_when_changed(void **state) {
+        Fixture *f = *state;
+        DeviceFacts before = DEVICE_FACTS_NULL, after = DEVICE_FACTS_NULL;
+        FactsReader reader = FACTS_READER_NULL;
+        struct udev *udev = udev_new();
+
+        assert_int_equal(facts_reader_init(&reader, f->host.root, udev), 0);
+        assert_int_equal(facts_reader_read(&reader, NIC, &before), 0);
+        assert_null(before.vfio_module);
+        reader.vfio_changed.tv_sec--; /* the clock of the file system may not have moved on */
+        host_write_aliases(&f->host, "alias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n");
+        assert_int_equal(facts_reader_read(&reader, NIC, &after), 0);
+        assert_string_equal(after.vfio_module, "vfio_pci");
+        assert_string_equal(after.vfio_driver, "vfio-pci");
+        device_facts_clear(&before);
+        device_facts_clear(&after);
+        facts_reader_clear(&reader);
+        (void)udev_unref(udev);
+}
+
+static void test_start_tells_all_with_overrides(void **state) {
+        Fixture *f = *state;
+
+        host_add_device(&f->host, OTHER, "0x020000\n");
+        host_write(&f->host, host_device_file(OTHER, "driver_override"), "vfio-pci\n");
+        start(f);
+        assert_told(f, "seen " NIC " -;seen " OTHER " vfio-pci;");
+        assert_int_equal(f->last.group, -1);
+}
+
+static void test_start_without_pci(void **state) {
+        Fixture *f = *state;
+        Host full = f->host;
+
+        host_init(&f->host);
+        start(f);
+        assert_told(f, "");
+        host_destroy(&full);
+}
+
+static void test_only_changes_are_told(void **state) {
+        Fixture *f = *state;
+
+        start(f);
+        assert_told(f, "seen " NIC " -;");
+        event(f, "change", "pci", NIC, "/sys/devices/pci0000:3a/" NIC);
+        run(f, 100000);
+        assert_told(f, "");
+        host_set_driver(&f->host, NIC, "vfio-pci");
+        event(f, "bind", "pci", NIC, "/sys/devices/pci0000:3a/" NIC);
+        assert_told(f, "seen " NIC " -;");
+        assert_string_equal(f->last.driver, "vfio-pci");
+        host_write(&f->host, host_device_file(NIC, "driver_override"), "vfio-pci\n");
+        event(f, "change", "pci", NIC, "/sys/devices/pci0000:3a/" NIC);
+        run(f, 1000000);
+        assert_told(f, "seen " NIC " vfio-pci;");
+}
+
+static void test_new_device_is_told_once_complete(void **state) {
+        Fixture *f = *state;
+
+        start(f);
+        assert_told(f, "seen " NIC " -;");
+        host_add_device(&f->host, OTHER, "0x020000\n");
+        host_write(&f->host, host_device_file(OTHER, "driver_override"), "none\n");
+        event(f, "add", "pci", OTHER, "/sys/devices/pci0000:3a/" OTHER);
+        assert_told(f, "");
+        run(f, 1000000);
+        assert_told(f, "seen " OTHER " none;");
+}
+
+static void test_removed_device_is_told(void **state) {
+        Fixture *f = *state;
+
+        start(f);
+        assert_told(f, "seen " NIC " -;");
+        event(f, "remove", "pci", NIC, "/sys/devices/pci0000:3a/" NIC);
+        assert_told(f, "gone " NIC ";");
+        event(f, "remove", "pci", NIC, "/sys/devices/pci0000:3a/" NIC);
+        event(f, "change", "net", "eth0", "/sys/devices/pci0000:3a/" NIC "/net/eth0");
+        assert_told(f, "");
+}
+
+static void test_device_that_vanished_before_its_event(void **state) {
+        Fixture *f = *state;
+
+        start(f);
+        assert_told(f, "seen " NIC " -;");
+        host_remove(&f->host, host_device_file(NIC, "vendor"));
+        event(f, "unbind", "pci", NIC, "/sys/devices/pci0000:3a/" NIC);
+        assert_told(f, "gone " NIC ";");
+}
+
+static void test_use_is_of_the_nearest_device(void **state) {
+        Fixture *f = *state;
+
+        host_add_device(&f->host, OTHER, "0x060400\n");
+        start(f);
+        assert_told(f, "seen " NIC " -;seen " OTHER " -;");
+        event(f, "add", "net", "eth0", "/sys/devices/pci0000:3a/" OTHER "/" NIC "/virtio0/net/eth0");
+        assert_told(f, "use " NIC ";");
+        event(f, "add", "block", "loop0", "/sys/devices/virtual/block/loop0");
+        assert_told(f, "");
+}
+
+static void test_use_below_an_nvme_subsystem(void **state) {
+        Fixture *f = *state;
+
+        host_write(&f->host, "sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0", "");
+        host_write(&f->host, "sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1", "");
+        host_link(&f->host, "sys/class/nvme/nvme0/device", "../../../" NIC);
+        start(f);
+        assert_told(f, "seen " NIC " -;");
+        event(f, "change", "block", "nvme0n1p1",
+              "/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1/nvme0n1p1");
+        assert_told(f, "use " NIC ";");
+}
+
+/* A FIFO that nobody writes hangs its reader, as a pending unbind does on old kernels. */
+static void make_override_hang(Fixture *f, const char *name) {
+        host_remove(&f->host, host_device_file(name, "driver_override"));
+        assert_int_equal(mkfifo(host_path(&f->host, host_device_file(name, "driver_override")),
+                                0600),
+                         0);
+}
+
+static void release_override(Fixture *f, const char *name, const char *value) {
+        int fd = open(host_path(&f->host, host_device_file(name, "driver_override")),
+                      O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+        assert_true(fd >= 0); /* ENXIO: nobody reads */
+        assert_int_equal(write(fd, value, strlen(value)), (ssize_t)strlen(value));
+        (void)close(fd);
+}
+
+static void test_hanging_override_holds_nothing_up(void **state) {
+        Fixture *f = *state;
+
+        host_add_device(&f->host, OTHER, "0x020000\n");
+        host_write(&f->host, host_device_file(OTHER, "driver_override"), "none\n");
+        make_override_hang(f, NIC);
+        start(f);
+        assert_told(f, "seen " NIC " -;seen " OTHER " none;");
+        /* others are served on */
+        host_write(&f->host, host_device_file(OTHER, "driver_override"), "vfio-pci\n");
+        event(f, "change", "pci", OTHER, "/sys/devices/pci0000:3a/" OTHER);
+        run(f, 1000000);
+        assert_told(f, "seen " OTHER " vfio-pci;");
+        /* and it is told when it comes back */
+        release_override(f, NIC, "vfio-pci\n");
+        run(f, 1000000);
+        assert_told(f, "seen " NIC " vfio-pci;");
+}
+
+static void test_answer_older_than_the_question_is_dropped(void **state) {
+        Fixture *f = *state;
+
+        make_override_hang(f, NIC);
+        start(f);
+        assert_told(f, "seen " NIC " -;");
+        event(f, "change", "pci", NIC, "/sys/devices/pci0000:3a/" NIC);
+        release_override(f, NIC, "stale\n");
+        host_remove(&f->host, host_device_file(NIC, "driver_override"));
+        host_write(&f->host, host_device_file(NIC, "driver_override"), "fresh\n");
+        run(f, 1000000);
+        assert_told(f, "seen " NIC " fresh;");
+}
+
+static void test_freed_while_an_override_hangs(void **state) {
+        Fixture *f = *state;
+
+        make_override_hang(f, NIC);
+        start(f);
+        assert_told(f, "seen " NIC " -;");
+        f->kernel = kernel_free(f->kernel);
+        release_override(f, NIC, "x"); /* lets the reader end */
+}
+
+/* Whatever this computer has: it must neither fail nor block. */
+static void test_this_host(void **state) {
+        Fixture *f = *state;
+        KernelEvents events = {
+                .device_seen = on_seen,
+                .device_gone = on_gone,
+                .device_use_changed = on_use,
+                .ready = on_ready,
+                .userdata = f,
+        };
+
+        assert_int_equal(linux_kernel_new(f->event, "/nowhere", &events, &f->kernel), 0);
+        assert_int_equal(f->kernel->ops->start(f->kernel), 0);
+        assert_string_equal(f->kernel->ops->name, "linux");
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        const struct CMUnitTest tests[] = {
+                TEST(test_facts_of_an_endpoint),
+                TEST(test_facts_that_are_missing),
+                TEST(test_type_unknown_is_none),
+                TEST(test_no_such_device),
+                TEST(test_aliases_are_read_again_when_changed),
+                TEST(test_start_tells_all_with_overrides),
+                TEST(test_start_without_pci),
+                TEST(test_only_changes_are_told),
+                TEST(test_new_device_is_told_once_complete),
+                TEST(test_removed_device_is_told),
+                TEST(test_device_that_vanished_before_its_event),
+                TEST(test_use_is_of_the_nearest_device),
+                TEST(test_use_below_an_nvme_subsystem),
+                TEST(test_hanging_override_holds_nothing_up),
+                TEST(test_answer_older_than_the_question_is_dropped),
+                TEST(test_freed_while_an_override_hangs),
+                TEST(test_this_host),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The rig itself: what other tests may rely on in a guest."""
+
+import hashlib
+import signal
+import sys
+import time
+
+import pytest
+
+from devices import BRIDGE, DEVICES, HOTPLUG_ADDRESS, HOTPLUG_BUS
+from guest import CommandFailed, Guest
+
+BOOT_GOAL = 60      # a quiet two-core machine needs 15 s
+VFS = 64
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory):
+    payload = tmp_path_factory.mktemp("payload")
+    (payload / "greeting").write_text("hello")
+    with Guest(payload=payload) as machine:
+        machine.boot_time = machine.wait_ready()
+        yield machine
+
+
+def group_of(guest, address):
+    output = guest.run(f"ls /sys/bus/pci/devices/{address}/iommu_group/devices")[1]
+    return set(output.split())
+
+
+def driver_of(guest, address):
+    return guest.run(f"basename $(readlink /sys/bus/pci/devices/{address}/driver)")[1].strip()
+
+
+def test_boots_in_time(guest):
+    print(f"ready after {guest.boot_time:.1f} s", file=sys.stderr)
+    assert guest.boot_time < BOOT_GOAL
+
+
+@pytest.mark.parametrize("role, driver", [
+    ("nic", "e1000e"), ("nic2", "e1000e"), ("bridge_a", "e1000"), ("bridge_b", "e1000"),
+    ("nvme_used", "nvme"), ("nvme_sriov", "nvme")])
+def test_role_has_its_driver(guest, role, driver):
+    assert driver_of(guest, DEVICES[role].address) == driver
+
+
+@pytest.mark.parametrize("role", ["nic", "nic2", "nvme_used", "nvme_sriov"])
+def test_role_is_alone_in_its_group(guest, role):
+    assert group_of(guest, DEVICES[role].address) == {DEVICES[role].address}
+
+
+def test_bridge_group_has_three_members(guest):
+    members = {BRIDGE, DEVICES["bridge_a"].address, DEVICES["bridge_b"].address}
+    assert group_of(guest, DEVICES["bridge_a"].address) == members
+
+
+def test_used_disk_is_mounted(guest):
+    source = guest.run("findmnt --noheadings --output SOURCE /mnt/used")[1].strip()
+    assert DEVICES["nvme_used"].address in guest.run(f"readlink -f /sys/class/block/{source[5:]}/device/device")[1]
+    assert guest.run("cat /mnt/used/marker")[1] == "used\n"
+
+
+def test_payload_is_mounted_read_only(guest):
+    assert guest.run("cat /payload/greeting")[1] == "hello"
+    assert guest.run("touch /payload/x", check=False)[0] != 0
+
+
+def test_vfs_have_groups_of_their_own(guest):
+    physical = f"/sys/bus/pci/devices/{DEVICES['nvme_sriov'].address}"
+    guest.run(f"echo 0 > {physical}/sriov_drivers_autoprobe; echo {VFS} > {physical}/sriov_numvfs")
+    groups = guest.run(f"for vf in {physical}/virtfn*; do ls $vf/iommu_group/devices | wc -l; done")[1].split()
+    assert groups == ["1"] * VFS
+    guest.run(f"echo 0 > {physical}/sriov_numvfs")
+
+
+def test_testpmd_is_there(guest):
+    assert "testpmd" in guest.run("dpdk-testpmd --help", check=False)[1]
+
+
+def test_vfio_takes_a_device(guest):
+    address = DEVICES["nic2"].address
+    guest.run(f"driverctl --nosave set-override {address} vfio-pci")
+    assert driver_of(guest, address) == "vfio-pci"
+    guest.run(f"driverctl --nosave unset-override {address}")
+    assert driver_of(guest, address) == "e1000e"
+
+
+def test_hot_plug_and_unplug(guest):
+    device = f"/sys/bus/pci/devices/{HOTPLUG_ADDRESS}"
+    guest.qmp("device_add", driver="e1000e", id="plugged", bus=HOTPLUG_BUS, romfile="")
+    guest.run(f"until [ -e {device}/driver ]; do sleep 0.1; done", timeout=30)
+    guest.qmp("device_del", id="plugged")
+    guest.wait_event("DEVICE_DELETED", device="plugged")
+    guest.run(f"while [ -e {device} ]; do sleep 0.1; done", timeout=30)
+
+
+@pytest.mark.parametrize("user, member", [("alice", True), ("bob", True), ("mallory", False)])
+def test_users(guest, user, member):
+    assert ("dmaowner" in guest.run(["id", "-Gn"], user=user)[1].split()) == member
+
+
+def test_no_unit_failed(guest):
+    assert guest.run("systemctl is-system-running --wait", check=False)[1].strip() == "running", \
+        guest.run("systemctl --failed --no-pager")[1]
+
+
+def test_agent_reports_status_and_output(guest):
+    assert guest.run(["sh", "-c", "cat; echo err >&2; exit 3"], stdin=b"in ", check=False) == (3, "in err\n")
+    with pytest.raises(CommandFailed, match="no-such"):
+        guest.run(["no-such-command"])
+
+
+def test_agent_carries_any_bytes_and_much(guest):
+    size = 4 * 1024 * 1024
+    command = guest.start(f"head -c {size} /dev/urandom | tee /tmp/noise; sha256sum </tmp/noise >/tmp/sum")
+    assert command.wait() == 0 and len(command.raw) == size
+    assert guest.run("cat /tmp/sum")[1].split()[0] == hashlib.sha256(command.raw).hexdigest()
+
+
+def test_agent_ends_what_takes_too_long(guest):
+    before = time.monotonic()
+    assert guest.run("sleep 100", timeout=1, check=False)[0] == -signal.SIGKILL
+    assert time.monotonic() - before < 10
+
+
+def test_commands_run_side_by_side(guest):
+    sleeper = guest.start("echo started; sleep 100")
+    sleeper.wait_output("started")
+    assert guest.run(["true"])[0] == 0
+    sleeper.signal(signal.SIGTERM)
+    assert sleeper.wait() == -signal.SIGTERM
+
+
+def test_poweroff(guest):
+    guest.poweroff()
+    assert guest.process.returncode == 0
