@@ -7,7 +7,7 @@
 #include "client/text.h"
 #include "util/strings.h"
 
-static void report_line(const char *fmt, va_list ap) {
+static _printf_(1, 0) void report_line(const char *fmt, va_list ap) {
         _cleanup_free_ char *line = NULL, *clean = NULL;
 
         if (vasprintf(&line, fmt, ap) < 0)

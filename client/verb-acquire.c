@@ -3,22 +3,35 @@
 
 #include "client/describe.h"
 #include "client/hold.h"
+#include "client/message-json.h"
 #include "client/report.h"
 #include "client/verbs.h"
 #include "util/strings.h"
 
+/* "l7  active  0000:00:03.0  group 12  expires never": the id comes first, for scripts. */
+static int acquire_print_line(json_object *lease) {
+        _cleanup_free_ char *devices = value_describe(json_member(lease, "Devices")),
+                            *groups = value_describe(json_member(lease, "Groups"));
+
+        if (!devices || !groups)
+                return -ENOMEM;
+        printf("%s  %s  %s  group %s  expires %s\n", json_string(lease, "Id"),
+               json_string(lease, "State"), devices, groups,
+               json_member(lease, "expires_at") ? json_string(lease, "expires_at") : "never");
+        return 0;
+}
+
 static int acquire_print(const Hold *h, const Options *o) {
-        Look look = look_of_stdout(false);
         Clocks now = clocks_now();
         int r;
 
         r = lease_add_times(h->lease, &now);
-        if (r >= 0 && o->json != JSON_NONE)
-                json_print(h->lease, o->json);
-        else if (r >= 0)
-                r = properties_print(h->lease, &now, &look, stdout);
+        if (r >= 0 && o->json == JSON_NONE)
+                r = acquire_print_line(h->lease);
         if (r < 0)
                 return report_errno(r, "lease");
+        if (o->json != JSON_NONE)
+                json_print(h->lease, o->json);
         /* who waits for this line is not to wait until the lease ends */
         (void)fflush(stdout);
         return 0;

@@ -45,7 +45,7 @@ static json_object *printable(const char *s) {
 static bool add(json_object *o, const char *name, json_object *value) {
         if (value && json_object_object_add(o, name, value) == 0)
                 return true;
-        (void) json_object_put(value);
+        (void)json_object_put(value);
         return false;
 }
 
@@ -63,8 +63,8 @@ static json_object *obstacle_list(const Obstacles *obstacles) {
                 if (!o || !add_text(o, "code", obstacle->code) ||
                     !add_text(o, "device", obstacle->device) ||
                     !add_text(o, "text", obstacle->text) || json_object_array_add(list, o) < 0) {
-                        (void) json_object_put(o);
-                        (void) json_object_put(list);
+                        (void)json_object_put(o);
+                        (void)json_object_put(list);
                         return NULL;
                 }
         }
@@ -76,16 +76,18 @@ static char *to_packet(json_object *o, bool ok) {
         char *packet = NULL;
 
         if (ok)
-                packet = strdup(json_object_to_json_string_ext(
-                        o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-        (void) json_object_put(o);
+                packet = strdup(
+                        json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+                                                                  JSON_C_TO_STRING_NOSLASHESCAPE));
+        (void)json_object_put(o);
         return packet;
 }
 
-char *answer_to_packet(const Answer *a) {
+char *answer_to_packet(const Answer *a, unsigned long long seq) {
         json_object *o = json_object_new_object();
 
-        return to_packet(o, o && add_text(o, "event", "done") &&
+        return to_packet(o, o && add(o, "seq", json_object_new_uint64(seq)) &&
+                                    add_text(o, "event", "done") &&
                                     add(o, "errno", json_object_new_int(a->error)) &&
                                     add_text(o, "value", a->value) &&
                                     add_text(o, "text", a->text) &&
@@ -93,8 +95,9 @@ char *answer_to_packet(const Answer *a) {
                                      add(o, "obstacles", obstacle_list(&a->obstacles))));
 }
 
-char *answer_waiting_packet(const char *who) {
+char *answer_waiting_packet(const char *who, unsigned long long seq) {
         json_object *o = json_object_new_object();
 
-        return to_packet(o, o && add_text(o, "event", "waiting") && add_text(o, "text", who));
+        return to_packet(o, o && add(o, "seq", json_object_new_uint64(seq)) &&
+                                    add_text(o, "event", "waiting") && add_text(o, "text", who));
 }

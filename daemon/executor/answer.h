@@ -20,7 +20,7 @@ void answer_clear(Answer *a);
 /* Notes what went wrong, in place of what was noted before, and returns -error. */
 int answer_fail(Answer *a, int error, const char *fmt, ...) _printf_(3, 4);
 
-/* Packets: one line of JSON without its seq, which the executor's main process adds. NULL on lack
- * of memory. Texts are cut and stripped to what any receiver can show, so that a packet fits. */
-char *answer_to_packet(const Answer *a);
-char *answer_waiting_packet(const char *who);
+/* Packets as docs/executor.md has them; NULL on lack of memory. Texts are cut and stripped to what
+ * any receiver can show, so that a packet fits. */
+char *answer_to_packet(const Answer *a, unsigned long long seq);
+char *answer_waiting_packet(const char *who, unsigned long long seq);

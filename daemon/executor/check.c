@@ -15,7 +15,7 @@ bool check_is_name(const char *name) {
         if (str_empty(name) || strlen(name) > NAME_MAX || *name == '.')
                 return false;
         for (; *name; name++)
-                if (*name == '/' || iscntrl((unsigned char) *name))
+                if (*name == '/' || iscntrl((unsigned char)*name))
                         return false;
         return true;
 }
@@ -88,7 +88,7 @@ static int host_is_remembered(Run *run, const char *driver) {
         int found = 0;
         FILE *f;
 
-        (void) snprintf(path, sizeof(path), "hosts/%s", run->step->device);
+        (void)snprintf(path, sizeof(path), "hosts/%s", run->step->device);
         fd = openat(run->runtime, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return errno == ENOENT ? 0 : -errno;
@@ -100,7 +100,7 @@ static int host_is_remembered(Run *run, const char *driver) {
                 line[strcspn(line, "\n")] = '\0';
                 found = strcmp(line, driver) == 0;
         }
-        (void) fclose(f);
+        (void)fclose(f);
         return found;
 }
 
@@ -119,14 +119,15 @@ static int host_remember(Run *run, const char *driver) {
         line = str_format("%s\n", driver);
         if (!line)
                 return -ENOMEM;
-        (void) snprintf(path, sizeof(path), "hosts/%s", run->step->device);
-        fd = openat(run->runtime, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+        (void)snprintf(path, sizeof(path), "hosts/%s", run->step->device);
+        fd = openat(run->runtime, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
+                    0600);
         if (fd < 0)
                 return -errno;
         n = write(fd, line, strlen(line));
         if (n < 0)
                 return -errno;
-        return (size_t) n == strlen(line) ? 0 : -ENOSPC;
+        return (size_t)n == strlen(line) ? 0 : -ENOSPC;
 }
 
 int check_remember_host(Run *run) {

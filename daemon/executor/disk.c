@@ -49,6 +49,16 @@ static void disk_clear(Disk *d) {
         free(d->parts);
 }
 
+/* "cciss!c0d0" stands for /dev/cciss/c0d0. */
+static char *disk_name(const char *path) {
+        char *name = strdup(strrchr(path, '/') + 1);
+
+        for (char *c = name; c && *c; c++)
+                if (*c == '!')
+                        *c = '/';
+        return name;
+}
+
 static int disk_add_part(Disk *d, const char *path) {
         Part *more, part = {};
         int r;
@@ -61,15 +71,9 @@ static int disk_add_part(Disk *d, const char *path) {
         if (r < 0)
                 return r;
         part.path = strdup(path);
-        part.name = strdup(strrchr(path, '/') + 1);
+        part.name = disk_name(path);
         d->parts[d->n++] = part;
-        if (!part.path || !part.name)
-                return -ENOMEM;
-        /* "cciss!c0d0" stands for /dev/cciss/c0d0 */
-        for (char *c = part.name; *c; c++)
-                if (*c == '!')
-                        *c = '/';
-        return 0;
+        return part.path && part.name ? 0 : -ENOMEM;
 }
 
 static int disk_read(Disk *d, const char *path) {
@@ -101,14 +105,15 @@ static int disk_read(Disk *d, const char *path) {
 static const Part *disk_find(const Disk *d, const char *number, const char *node) {
         for (size_t i = 0; i < d->n; i++)
                 if (str_eq(d->parts[i].number, number) ||
-                    (str_starts(node, "/dev/") && strcmp(node + strlen("/dev/"), d->parts[i].name) == 0))
+                    (str_starts(node, "/dev/") &&
+                     strcmp(node + strlen("/dev/"), d->parts[i].name) == 0))
                         return &d->parts[i];
         return NULL;
 }
 
 static void stream_close(FILE **f) {
         if (*f)
-                (void) fclose(*f);
+                (void)fclose(*f);
 }
 #define _cleanup_stream_ _cleanup_(stream_close)
 
@@ -120,7 +125,7 @@ static void unescape(char *s) {
                 unsigned c;
 
                 if (*s == '\\' && sscanf(s + 1, "%3o", &c) == 1 && strlen(s) > 3) {
-                        *to++ = (char) c;
+                        *to++ = (char)c;
                         s += 3;
                 } else
                         *to++ = *s;
@@ -134,7 +139,7 @@ static int disk_add_mounts(Disk *d) {
         size_t size = 0;
         int r;
 
-        r = sysfs_open_stream(d->s, "proc/self/mountinfo", &f);
+        r = sysfs_open_stream(d->s, "proc/1/mountinfo", &f);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
         while (getline(&line, &size, f) > 0) {
@@ -218,7 +223,7 @@ static int disk_add_holders(Disk *d) {
         return 0;
 }
 
-static int disk_add_reasons(Disk *d, const char *name) {
+static int disk_add_reasons(Disk *d) {
         size_t before = d->obstacles->n;
         int r;
 
@@ -234,7 +239,17 @@ static int disk_add_reasons(Disk *d, const char *name) {
         if (d->obstacles->n > before)
                 return 0;
         return obstacles_add(d->obstacles, "opened-exclusively", d->device,
-                             "/dev/%s is opened exclusively by another program", name);
+                             "/dev/%s is opened exclusively by another program", d->parts[0].name);
+}
+
+int disk_explain(const Sysfs *s, const char *path, const char *device, Obstacles *obstacles) {
+        _cleanup_(disk_clear) Disk disk = { .s = s, .device = device, .obstacles = obstacles };
+        int r;
+
+        r = disk_read(&disk, path);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r; /* it went away meanwhile */
+        return disk_add_reasons(&disk);
 }
 
 /* Opens the block device of that number, by its node or a temporary one. */
@@ -250,37 +265,36 @@ static int open_exclusively(const Sysfs *s, int runtime, const char *name, dev_t
         node = sysfs_open_file(s, path, O_PATH | O_NOFOLLOW);
         if (node < 0 || fstat(node, &st) < 0 || !S_ISBLK(st.st_mode) || st.st_rdev != number) {
                 node = safe_close(node);
-                (void) snprintf(temporary, sizeof(temporary), "disk-%u-%u", major(number),
-                                minor(number));
+                (void)snprintf(temporary, sizeof(temporary), "disk-%u-%u", major(number),
+                               minor(number));
                 if (mknodat(runtime, temporary, S_IFBLK | 0600, number) < 0 && errno != EEXIST)
                         return -errno;
                 node = openat(runtime, temporary, O_PATH | O_NOFOLLOW | O_CLOEXEC);
                 fd = -errno;
-                (void) unlinkat(runtime, temporary, 0);
+                (void)unlinkat(runtime, temporary, 0);
                 if (node < 0)
                         return fd;
         }
-        (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", node);
+        (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", node);
         fd = open(link, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
 }
 
 int disk_inspect(const Sysfs *s, int runtime, const char *path, const char *device,
                  Obstacles *obstacles, Disks *disks) {
-        _cleanup_(disk_clear) Disk disk = { .s = s, .device = device, .obstacles = obstacles };
+        _cleanup_free_ char *number = NULL, *name = NULL;
         _cleanup_close_ int fd = -EBADF;
         unsigned major_number, minor_number;
-        const char *name;
         int r;
 
-        r = disk_read(&disk, path);
-        if (r == -ENOENT)
-                return 0; /* it went away meanwhile */
+        r = sysfs_readf(s, &number, "%s/dev", path);
         if (r < 0)
-                return r;
-        name = disk.parts[0].name;
-        if (sscanf(disk.parts[0].number, "%u:%u", &major_number, &minor_number) != 2)
+                return r == -ENOENT ? 0 : r; /* it went away meanwhile */
+        if (sscanf(number, "%u:%u", &major_number, &minor_number) != 2)
                 return -EBADMSG;
+        name = disk_name(path);
+        if (!name)
+                return -ENOMEM;
         fd = open_exclusively(s, runtime, name, makedev(major_number, minor_number));
         if (fd >= 0) {
                 r = disks_add(disks, fd);
@@ -291,7 +305,7 @@ int disk_inspect(const Sysfs *s, int runtime, const char *path, const char *devi
         if (fd == -ENOMEDIUM || fd == -ENXIO || fd == -ENODEV)
                 return 0; /* nothing in it, or gone */
         if (fd == -EBUSY)
-                return disk_add_reasons(&disk, name);
+                return disk_explain(s, path, device, obstacles);
         return obstacles_add(obstacles, "unknown", device,
                              "whether /dev/%s is in use cannot be found out: %s", name,
                              strerror(-fd));

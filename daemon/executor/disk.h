@@ -22,3 +22,5 @@ void disks_close(Disks *d);
  * obstacle for device if the disk is in use, else the descriptor to *disks. */
 int disk_inspect(const Sysfs *s, int runtime, const char *path, const char *device,
                  Obstacles *obstacles, Disks *disks);
+/* Adds why a disk could not be opened exclusively. */
+int disk_explain(const Sysfs *s, const char *path, const char *device, Obstacles *obstacles);

@@ -46,15 +46,6 @@ int group_describe_drivers(Run *run, const char *except, bool harmful_only, char
         return 0;
 }
 
-/* 1 if VFIO also made nodes of single devices, which can be open without the group, 0, or negative
- * errno */
-static int group_has_device_nodes(Run *run) {
-        int r;
-
-        r = sysfs_exists(&run->sysfs, "dev/vfio/devices");
-        return r;
-}
-
 /* Opens the group's node. -EBUSY: somebody has it, or a device of it, open. */
 static int open_if_free(Run *run, bool *ret_viable) {
         struct vfio_group_status status = { .argsz = sizeof(status) };
@@ -76,7 +67,8 @@ static int open_if_free(Run *run, bool *ret_viable) {
                 if (!harmful)
                         return -EBUSY;
         }
-        r = group_has_device_nodes(run);
+        /* newer kernels also have nodes of single devices, which can be open without the group's */
+        r = sysfs_exists(&run->sysfs, "dev/vfio/devices");
         if (r > 0)
                 r = holders_describe(&run->sysfs, run->step->group, NULL, false, &holders);
         if (r < 0)
@@ -114,7 +106,7 @@ static int watch_closes(Run *run) {
         watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         if (watch < 0)
                 return -errno;
-        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", node);
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", node);
         if (inotify_add_watch(watch, path, IN_CLOSE) < 0)
                 return -errno;
         return TAKE_FD(watch);

@@ -49,7 +49,7 @@ static int scan_prepare(Scan *scan, unsigned group) {
         char number[16];
         int r;
 
-        (void) snprintf(number, sizeof(number), "%u", group);
+        (void)snprintf(number, sizeof(number), "%u", group);
         r = scan_add_node(scan, "vfio", number);
         if (r < 0)
                 return r;
@@ -124,7 +124,7 @@ static Hold process_hold(const Scan *scan, const char *pid) {
                 if (hold > most)
                         most = hold;
         }
-        (void) closedir(folder);
+        (void)closedir(folder);
         return most;
 }
 
@@ -135,15 +135,14 @@ static int add_name(const Scan *scan, const char *pid, char **text, size_t *n) {
                 return *n == NAMES_MAX + 1 ? str_append(text, " and others") : 0;
         if (sysfs_readf(scan->s, &comm, "proc/%s/comm", pid) < 0)
                 comm = NULL; /* gone just now */
-        return str_append(text, "%s%s (pid %s)", *text ? ", " : "", comm ? comm : "a process",
-                          pid);
+        return str_append(text, "%s%s (pid %s)", *text ? ", " : "", comm ? comm : "a process", pid);
 }
 
 static bool is_skipped(unsigned long long pid, const pid_t *skip) {
-        if (pid == (unsigned long long) getpid())
+        if (pid == (unsigned long long)getpid())
                 return true;
         for (; skip && *skip > 0; skip++)
-                if ((unsigned long long) *skip == pid)
+                if ((unsigned long long)*skip == pid)
                         return true;
         return false;
 }

@@ -20,9 +20,9 @@ typedef struct Walk {
         const char *device;
         Obstacles *obstacles;
         Disks *disks;
-        char *consoles;    /* "tty0 ttyS0" */
-        bool interface;    /* a network interface was found */
-        bool idle;         /* a virtio device without a driver was found */
+        char *consoles; /* "tty0 ttyS0" */
+        bool interface; /* a network interface was found */
+        bool idle;      /* a virtio device without a driver was found */
         unsigned n_folders;
 } Walk;
 
@@ -32,10 +32,10 @@ static void walk_clear(Walk *w) {
 
 /* Folders that hold nothing that anybody could use, and many files. */
 static bool is_dull(const char *name) {
-        static const char *const dull[] = { "power", "msi_irqs", "statistics", "queues", "wakeup",
-                                            "trace", "hwmon",    NULL };
+        static const char *const dull[] = { "power",  "msi_irqs", "statistics", "queues",
+                                            "wakeup", "trace",    "hwmon",      NULL };
 
-        return strv_contains((char *const *) dull, name);
+        return strv_contains((char *const *)dull, name);
 }
 
 static int visit_graphics(Walk *w, const char *path, const char *name) {
@@ -250,7 +250,7 @@ static int inspect_vf(Walk *w, const char *vf) {
                 if (r >= 0)
                         r = parse_u64(group, 10, &id);
                 if (r >= 0)
-                        r = holders_describe(w->s, (unsigned) id, NULL, false, &holders);
+                        r = holders_describe(w->s, (unsigned)id, NULL, false, &holders);
                 if (r < 0)
                         return r;
         }
@@ -301,11 +301,11 @@ static int inspect_spdk(Walk *w) {
                 return -ENOMEM;
         /* anybody may make files there: no waiting for a FIFO */
         fd = sysfs_open_file(w->s, path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-            fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fcntl(fd, F_GETLK, &lock) < 0 ||
+            lock.l_type == F_UNLCK)
                 return 0;
         return obstacles_add(w->obstacles, "spdk-lock", w->device,
-                             "a program that uses SPDK (pid %d) drives it", (int) lock.l_pid);
+                             "a program that uses SPDK (pid %d) drives it", (int)lock.l_pid);
 }
 
 static int inspect_console(Walk *w) {

@@ -21,7 +21,7 @@ static unsigned count_bits(const uint8_t *bytes, size_t n) {
         unsigned bits = 0;
 
         for (size_t i = 0; i < n; i++)
-                bits += (unsigned) __builtin_popcount(bytes[i]);
+                bits += (unsigned)__builtin_popcount(bytes[i]);
         return bits;
 }
 
@@ -35,20 +35,20 @@ static bool describe_address(const struct ifaddrs *a, char *text, size_t size) {
         if (!a->ifa_addr || !a->ifa_netmask)
                 return false;
         if (a->ifa_addr->sa_family == AF_INET) {
-                bytes = &((const struct sockaddr_in *) (const void *) a->ifa_addr)->sin_addr;
-                mask = &((const struct sockaddr_in *) (const void *) a->ifa_netmask)->sin_addr;
+                bytes = &((const struct sockaddr_in *)(const void *)a->ifa_addr)->sin_addr;
+                mask = &((const struct sockaddr_in *)(const void *)a->ifa_netmask)->sin_addr;
                 length = sizeof(struct in_addr);
         } else if (a->ifa_addr->sa_family == AF_INET6) {
-                bytes = &((const struct sockaddr_in6 *) (const void *) a->ifa_addr)->sin6_addr;
-                mask = &((const struct sockaddr_in6 *) (const void *) a->ifa_netmask)->sin6_addr;
+                bytes = &((const struct sockaddr_in6 *)(const void *)a->ifa_addr)->sin6_addr;
+                mask = &((const struct sockaddr_in6 *)(const void *)a->ifa_netmask)->sin6_addr;
                 length = sizeof(struct in6_addr);
-                if (IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *) bytes))
+                if (IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)bytes))
                         return false;
         } else
                 return false;
         if (!inet_ntop(a->ifa_addr->sa_family, bytes, address, sizeof(address)))
                 return false;
-        (void) snprintf(text, size, "%s/%u", address, count_bits(mask, length));
+        (void)snprintf(text, size, "%s/%u", address, count_bits(mask, length));
         return true;
 }
 
@@ -120,7 +120,7 @@ static int has_default_route(const Interface *i, const char *table,
                 return r == -ENOENT ? 0 : r;
         while (!found && getline(&line, &size, f) > 0)
                 found = is_default(line, name) && strcmp(name, i->name) == 0;
-        (void) fclose(f);
+        (void)fclose(f);
         return found;
 }
 

@@ -23,7 +23,7 @@ typedef struct NodeRecord {
 } NodeRecord;
 
 static acl_t acl_release(acl_t acl) {
-        (void) acl_free(acl);
+        (void)acl_free(acl);
         return NULL;
 }
 DEFINE_CLEANUP(acl_t, acl_release);
@@ -36,7 +36,7 @@ int node_open(Run *run, int flags) {
         struct stat st;
         int r;
 
-        (void) snprintf(path, sizeof(path), "dev/vfio/%u", run->step->group);
+        (void)snprintf(path, sizeof(path), "dev/vfio/%u", run->step->group);
         node = sysfs_open_file(&run->sysfs, path, O_PATH | O_NOFOLLOW);
         if (node < 0)
                 return node;
@@ -45,20 +45,20 @@ int node_open(Run *run, int flags) {
         r = sysfs_readf(&run->sysfs, &number, "sys/class/vfio/%u/dev", run->step->group);
         if (r < 0)
                 return r;
-        (void) snprintf(expected, sizeof(expected), "%u:%u", major(st.st_rdev), minor(st.st_rdev));
+        (void)snprintf(expected, sizeof(expected), "%u:%u", major(st.st_rdev), minor(st.st_rdev));
         if (!S_ISCHR(st.st_mode) || strcmp(number, expected) != 0)
                 return answer_fail(&run->answer, EPERM, "/%s is not the node that VFIO made (%s)",
                                    path, number);
         if (flags == O_PATH)
                 return TAKE_FD(node);
-        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", node);
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", node);
         r = open(path, flags | O_CLOEXEC);
         return r < 0 ? -errno : r;
 }
 
 /* ACL functions take paths only. */
 static void node_path(int node, char path[static 32]) {
-        (void) snprintf(path, 32, "/proc/self/fd/%d", node);
+        (void)snprintf(path, 32, "/proc/self/fd/%d", node);
 }
 
 static int node_read(int node, NodeRecord *ret) {
@@ -84,8 +84,8 @@ static int node_read(int node, NodeRecord *ret) {
                 .gid = st.st_gid,
         };
         n = snprintf(record.acl, sizeof(record.acl), "%s", text);
-        (void) acl_free(text);
-        if ((size_t) n >= sizeof(record.acl))
+        (void)acl_free(text);
+        if ((size_t)n >= sizeof(record.acl))
                 return -E2BIG;
         *ret = record;
         return 0;
@@ -123,7 +123,7 @@ static int node_apply(Run *run, int node, const NodeRecord *wanted) {
 }
 
 static void record_path(const Run *run, char path[static 32]) {
-        (void) snprintf(path, 32, "nodes/%u", run->step->group);
+        (void)snprintf(path, 32, "nodes/%u", run->step->group);
 }
 
 static int record_load(const Run *run, NodeRecord *ret) {
@@ -158,7 +158,7 @@ static int record_save(const Run *run, const NodeRecord *record) {
         if (!line)
                 return -ENOMEM;
         record_path(run, path);
-        (void) snprintf(new_path, sizeof(new_path), "%s.new", path);
+        (void)snprintf(new_path, sizeof(new_path), "%s.new", path);
         fd = openat(run->runtime, new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
                     0600);
         if (fd < 0)
@@ -166,7 +166,7 @@ static int record_save(const Run *run, const NodeRecord *record) {
         n = write(fd, line, strlen(line));
         if (n < 0)
                 return -errno;
-        if ((size_t) n != strlen(line))
+        if ((size_t)n != strlen(line))
                 return -ENOSPC;
         return renameat(run->runtime, new_path, run->runtime, path) < 0 ? -errno : 0;
 }
@@ -199,11 +199,11 @@ int step_grant_node(Run *run) {
         }
         /* root owns it and so has its right; all that rules gave to others is taken away */
         if (run->step->uid == 0)
-                (void) snprintf(wanted.acl, sizeof(wanted.acl), "user::rw-,group::---,other::---");
+                (void)snprintf(wanted.acl, sizeof(wanted.acl), "user::rw-,group::---,other::---");
         else
-                (void) snprintf(wanted.acl, sizeof(wanted.acl),
-                                "user::rw-,user:%u:rw-,group::---,mask::rw-,other::---",
-                                run->step->uid);
+                (void)snprintf(wanted.acl, sizeof(wanted.acl),
+                               "user::rw-,user:%u:rw-,group::---,mask::rw-,other::---",
+                               run->step->uid);
         return node_apply(run, node, &wanted);
 }
 

@@ -5,13 +5,13 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "executor/check.h"
 #include "executor/group.h"
 #include "executor/inspect.h"
 #include "executor/node.h"
+#include "executor/packet.h"
 #include "executor/steps.h"
 #include "util/strings.h"
 
@@ -21,7 +21,7 @@ static int lock_open(int runtime, unsigned group, int flags) {
         char path[32];
         int fd;
 
-        (void) snprintf(path, sizeof(path), "locks/%u", group);
+        (void)snprintf(path, sizeof(path), "locks/%u", group);
         fd = openat(runtime, path, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
         return fd < 0 ? -errno : fd;
 }
@@ -86,29 +86,10 @@ int run_write(Run *run, const char *value, const char *fmt, ...) {
         return sysfs_write(&run->sysfs, path, value);
 }
 
-static int send_packet(Run *run, const char *packet, const int *fds, size_t n_fds) {
-        union {
-                struct cmsghdr header;
-                char room[CMSG_SPACE(2 * sizeof(int))];
-        } control = {};
-        struct iovec iov = { .iov_base = (char *) packet, .iov_len = strlen(packet) };
-        struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-        if (n_fds > 0) {
-                message.msg_control = &control;
-                message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                control.header.cmsg_level = SOL_SOCKET;
-                control.header.cmsg_type = SCM_RIGHTS;
-                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
-        }
-        return sendmsg(run->channel, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 int run_report_waiting(Run *run, const char *who) {
-        _cleanup_free_ char *packet = answer_waiting_packet(who);
+        _cleanup_free_ char *packet = answer_waiting_packet(who, run->seq);
 
-        return packet ? send_packet(run, packet, NULL, 0) : -ENOMEM;
+        return packet ? packet_send(run->channel, packet, NULL) : -ENOMEM;
 }
 
 static int perform(Run *run) {
@@ -171,14 +152,15 @@ void run_step(Run *run) {
         if (r < 0 && run->answer.error == 0) {
                 _cleanup_free_ char *what = step_describe(run->step);
 
-                (void) answer_fail(&run->answer, -r, "cannot %s: %s",
-                                   what ? what : "run the step", strerror(-r));
+                (void)answer_fail(&run->answer, -r, "cannot %s: %s", what ? what : "run the step",
+                                  strerror(-r));
         }
-        packet = answer_to_packet(&run->answer);
+        packet = answer_to_packet(&run->answer, run->seq);
         /* whoever is told "done" must not find the group locked by us any more */
         lock = safe_close(lock);
-        if (packet)
-                (void) send_packet(run, packet, run->answer.fds, run->answer.fds[0] >= 0 ? 2 : 0);
-        /* without an answer, the main process says for us that we are gone */
-        _exit(packet ? EXIT_SUCCESS : EXIT_FAILURE);
+        r = packet ? packet_send(run->channel, packet,
+                                 run->answer.fds[0] >= 0 ? run->answer.fds : NULL)
+                   : -ENOMEM;
+        /* without an answer of ours, the main process says that we are gone */
+        _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

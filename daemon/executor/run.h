@@ -13,12 +13,11 @@
 #include "executor/answer.h"
 #include "shared/sysfs.h"
 
-#define PACKET_SIZE_MAX ((size_t) 64U * 1024U)
-
 typedef struct Run {
         const Step *step;
+        unsigned long long seq;
         Sysfs sysfs;
-        int runtime;  /* folder for locks and memory */
+        int runtime; /* folder for locks and memory */
         int permit;
         int channel;  /* packets to the main process */
         pid_t daemon; /* the peer */

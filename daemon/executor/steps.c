@@ -83,8 +83,8 @@ int step_unbind(Run *run) {
         if (r < 0 || !now)
                 return r; /* without a driver it is what it shall be */
         if (!str_eq(now, driver))
-                return answer_fail(&run->answer, ESTALE, "%s is bound to %s, not to %s", device, now,
-                                   driver);
+                return answer_fail(&run->answer, ESTALE, "%s is bound to %s, not to %s", device,
+                                   now, driver);
         if (driver_is_vfio(now)) {
                 r = group_check_unbind(run);
                 if (r < 0)
@@ -172,7 +172,7 @@ int step_set_type(Run *run) {
         _cleanup_free_ char *now = NULL;
         int r;
 
-        if (!strv_contains((char *const *) types, wanted))
+        if (!strv_contains((char *const *)types, wanted))
                 return answer_fail(&run->answer, EINVAL,
                                    "\"%.40s\" is no default domain type; there are DMA, DMA-FQ, "
                                    "identity and auto",
@@ -248,11 +248,11 @@ static int load_module(Run *run, const char *module) {
                 return r;
         /* the service manager has the right to load modules, this unit need not have it */
         if (r > 0)
-                return run_program((char *[]){ (char *) "systemctl", (char *) "--quiet",
-                                               (char *) "--no-ask-password", (char *) "start", unit,
+                return run_program((char *[]){ (char *)"systemctl", (char *)"--quiet",
+                                               (char *)"--no-ask-password", (char *)"start", unit,
                                                NULL });
-        return run_program((char *[]){ (char *) "modprobe", (char *) "-q", (char *) "--",
-                                       (char *) module, NULL });
+        return run_program(
+                (char *[]){ (char *)"modprobe", (char *)"-q", (char *)"--", (char *)module, NULL });
 }
 
 int step_load_module(Run *run) {

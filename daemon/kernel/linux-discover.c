@@ -401,10 +401,15 @@ int discovery_start(Discovery *d) {
         return override_reader_drain(d->overrides);
 }
 
+/* By sysfs, which knows the nodes that the kernel made also where /dev is a private one. */
+static int node_exists(Discovery *d, unsigned group) {
+        return sysfs_existsf(&d->facts.sysfs, "sys/class/vfio/%u", group);
+}
+
 static void note_node_gone(Discovery *d, unsigned group) {
         Node *node = find_node(d, (int)group);
 
-        if (node && sysfs_existsf(&d->facts.sysfs, "dev/vfio/%u", group) == 0)
+        if (node && node_exists(d, group) == 0)
                 node->gone = now_monotonic();
 }
 
@@ -438,7 +443,7 @@ int discovery_node_ready(Discovery *d, unsigned group) {
 
         if (!node)
                 return -ENOMEM;
-        r = sysfs_existsf(&d->facts.sysfs, "dev/vfio/%u", group);
+        r = node_exists(d, group);
         if (r <= 0)
                 return r;
         if (node->initialized <= node->gone) {

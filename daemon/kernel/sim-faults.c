@@ -103,14 +103,18 @@ int sim_kernel_inject(Kernel *k, const char *fault_json, char **ret_message) {
         return rd.error;
 }
 
-void sim_kernel_clear(Kernel *k) {
-        Sim *sim = (Sim *)k;
-
+void sim_faults_clear(Sim *sim) {
         while (sim->faults) {
                 SimFault *f = sim->faults;
 
                 sim->faults = f->next;
                 sim_fault_free(f);
         }
+}
+
+void sim_kernel_clear(Kernel *k) {
+        Sim *sim = (Sim *)k;
+
+        sim_faults_clear(sim);
         sim_save(sim);
 }

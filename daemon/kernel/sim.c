@@ -468,7 +468,7 @@ static Kernel *sim_free(Kernel *k) {
                         sim_device_free(d); /* it is in no table any more */
         }
         free_hashes(sim);
-        sim_kernel_clear(k);
+        sim_faults_clear(sim);
         sim_done_clear(sim);
         sd_event_source_disable_unref(sim->wake);
         sd_event_unref(sim->event);

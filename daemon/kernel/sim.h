@@ -245,6 +245,7 @@ void sim_done_clear(Sim *sim);
 void sim_fault_read(Reader *rd, const Place *at, json_object *o, void *sim);
 SimFault *sim_fault_free(SimFault *f);
 DEFINE_CLEANUP(SimFault *, sim_fault_free);
+void sim_faults_clear(Sim *sim);
 /* Counts the operation; the fault that hits it, or NULL. */
 const SimFault *sim_fault_for(Sim *sim, const Step *step);
 

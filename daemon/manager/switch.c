@@ -112,6 +112,11 @@ static uint64_t step_deadline(StepKind kind) {
         return 10 * SECOND;
 }
 
+/* These find nothing to do when the node went with the driver. */
+static bool is_about_node(StepKind kind) {
+        return kind == STEP_CLAIM || kind == STEP_WAIT_CLOSED || kind == STEP_REVOKE_NODE;
+}
+
 /* Not an answer of the kernel to the step, but "not now". */
 static bool is_transient(int error) {
         return error == EAGAIN || error == ECONNRESET || error == ENOTCONN;
@@ -280,12 +285,12 @@ static int on_restore_step_failed(Switch *s, const Step *step, const StepResult 
         /* VFIO's file is still open somewhere: the kernel has it until it is closed */
         if (step->kind == STEP_UNBIND && result->error == EBUSY)
                 return switch_retry_later(s, why.message);
-        /* the node went with the driver, or the device has no reset: nothing to undo there */
-        if (!(result->error == ENOENT &&
-              (step->kind == STEP_CLAIM || step->kind == STEP_REVOKE_NODE))) {
+        if (step->kind == STEP_RESET)
+                log_full(result->error == ENOTTY ? LOG_INFO : LOG_WARNING, "Group %u: %s", s->g->id,
+                         why.message);
+        else if (result->error != ENOENT || !is_about_node(step->kind)) {
                 log_warning("Group %u: %s", s->g->id, why.message);
-                if (step->kind != STEP_RESET)
-                        fault_set(&s->first, why.code, "%s", why.message);
+                fault_set(&s->first, why.code, "%s", why.message);
         }
         s->next++;
         return switch_run(s);
@@ -319,8 +324,7 @@ static int switch_note_drained(Switch *s, StepKind next) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         int r;
 
-        if (s->claim || s->g->state != GROUP_DRAINING || next == STEP_REVOKE_NODE ||
-            next == STEP_CLAIM)
+        if (s->claim || s->g->state != GROUP_DRAINING || is_about_node(next))
                 return 0;
         r = registry_group_drained(s->m->registry, s->g, &c);
         if (r < 0)

@@ -56,6 +56,10 @@ int sysfs_open_file(const Sysfs *s, const char *path, int flags) {
                 if (fd >= 0 || errno != EAGAIN)
                         break;
         }
+        /* A filter that has to see the flags (RestrictSUIDSGID=) hides openat2(). The links of a real
+         * sysfs do not lead out of it, and names are checked before they become part of a path. */
+        if (fd < 0 && errno == ENOSYS)
+                fd = openat(s->root, path, flags | O_CLOEXEC);
         return fd < 0 ? -errno : (int)fd;
 }
 
@@ -145,7 +149,8 @@ int sysfs_write(const Sysfs *s, const char *path, const char *value) {
         size_t length = strlen(value);
         ssize_t n;
 
-        fd = sysfs_open_file(s, path, O_WRONLY);
+        /* attributes do not care about O_TRUNC; files of a test's folder then behave like them */
+        fd = sysfs_open_file(s, path, O_WRONLY | O_TRUNC);
         if (fd < 0)
                 return fd;
         n = write(fd, value, length);

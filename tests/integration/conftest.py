@@ -2,12 +2,13 @@
 """Fixtures. A host checks the daemon's end and its stderr when the test is over."""
 
 import contextlib
+import grp
 import os
 
 import pytest
 
 from harness.host import Host
-from harness.topology import small
+from harness.topology import DISK_USED, NIC_USED, SPOILER, small
 
 
 def pytest_configure(config):
@@ -18,7 +19,10 @@ def pytest_configure(config):
 @pytest.fixture
 def host():
     with Host(small()) as host:
-        host.root.watch()
+        root = host.root.watch()
+        # It looks at its own pace; only then does nothing change by itself.
+        root.wait(lambda: all(root.device(name)["InUse"] for name in (NIC_USED, DISK_USED, SPOILER)),
+                  "the use of the devices")
         yield host
 
 
@@ -52,3 +56,12 @@ def unchanged(host):
 def other_users():
     if os.geteuid() != 0:
         pytest.skip("only root can be other users")
+
+
+@pytest.fixture
+def member():
+    """The number of the group dmaowner, which ./check makes if there is none."""
+    try:
+        return grp.getgrnam("dmaowner").gr_gid
+    except KeyError:
+        pytest.skip("this host has no group dmaowner: groupadd --system dmaowner")

@@ -204,7 +204,7 @@ def test_in_use_and_not_viable(ctl):
 
 
 def test_a_switch_that_fails(ctl, sim):
-    sim.inject("bind", NIC, errno="EIO")
+    sim.inject("bind", NIC, nth=1, errno="EIO")
     assert NIC in ctl("acquire", NIC, status=1)
 
 

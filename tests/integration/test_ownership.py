@@ -3,7 +3,7 @@
 
 import pytest
 from harness.client import BusError
-from harness.topology import BRIDGE, BRIDGE_A, BRIDGE_B, NIC, NIC2, NVME, SINGLES
+from harness.topology import BRIDGE, BRIDGE_A, BRIDGE_B, DISK_USED, NIC, NIC2, NIC_USED, NVME, SINGLES
 
 
 def refused(ask, name, *words):
@@ -57,8 +57,8 @@ def test_busy_says_until_when(root):
 def test_same_owner_with_other_terms_is_busy(root, unchanged):
     root.hold(NIC, owner="me", reset="auto")
     with unchanged():
-        refused(lambda: root.acquire(NIC, owner="me", driver="mlx5_vfio_pci"), "InvalidArgs")
-        refused(lambda: root.acquire(NIC, owner="me", default_domain_type="DMA-FQ"), "Busy")
+        refused(lambda: root.acquire(NIC, owner="me", driver="mlx5_vfio_pci"), "Busy", "driver")
+        refused(lambda: root.acquire(NIC, owner="me", uid=1000), "Busy")
 
 
 def test_an_owner_that_is_activating_is_busy_too(root, sim):
@@ -191,9 +191,8 @@ def test_explain_is_what_acquire_does(root, sim, unchanged):
         possible, obstacles, steps = root.explain([NIC, BRIDGE_A])
     assert (possible, obstacles) == (True, [])
     lease = root.hold([NIC, BRIDGE_A])
-    done = [(op["op"], op["device"], op["value"]) for op in sim.operations() if op["op"] != "inspect"]
-    planned = [(step["step"], step.get("device", ""), step.get("value", "")) for step in steps
-               if step["step"] not in ("wait-node", "release")]
+    done = [(op["op"], op.get("device", ""), op.get("value", "")) for op in sim.operations()]
+    planned = [(step["step"], step.get("device", ""), step.get("value", "")) for step in steps]
     assert sorted(planned) == sorted(done)      # groups switch side by side
     for device in (NIC, BRIDGE_A, BRIDGE_B):
         assert [op for op in planned if op[1] == device] == [op for op in done if op[1] == device]
@@ -204,4 +203,10 @@ def test_explain_is_what_acquire_does(root, sim, unchanged):
 def test_explain_names_the_obstacles(root, unchanged):
     root.hold(NIC, owner="first")
     with unchanged():
-        refused(lambda: root.explain(NIC, owner="second"), "Busy", NIC)
+        possible, obstacles, _ = root.explain(NIC, owner="second")
+    assert not possible and NIC in obstacles[0]["text"] and "first" in obstacles[0]["text"]
+    with unchanged():
+        possible, obstacles, _ = root.explain([NIC_USED, DISK_USED])
+    assert not possible
+    assert [obstacle["device"] for obstacle in obstacles] == [NIC_USED, DISK_USED]
+    assert [obstacle["code"] for obstacle in obstacles] == ["network-address", "mounted"]

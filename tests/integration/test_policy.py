@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Who may do what: root all, members of dmaowner user leases, everybody else nothing."""
 
-import grp
 import os
 import subprocess
 
@@ -11,15 +10,6 @@ from harness.topology import NIC, NIC2, NIC_USED
 
 ALICE, BOB, MALLORY = 12001, 12002, 12003
 pytestmark = pytest.mark.usefixtures("other_users")
-
-
-@pytest.fixture
-def member():
-    """The number of the group dmaowner, which ./check makes if there is none."""
-    try:
-        return grp.getgrnam("dmaowner").gr_gid
-    except KeyError:
-        pytest.skip("this host has no group dmaowner: groupadd --system dmaowner")
 
 
 @pytest.fixture

@@ -193,7 +193,8 @@ def test_rebound_behind_its_back_meanwhile(host, root, sim):
     """What was changed while nobody looked is seen at the start, and not fought."""
     lease = root.hold(NIC)
     host.daemon.kill()
-    host.edit_kernel(lambda kernel: host.sim.rebind_in(kernel, NIC, "e1000e"))
+    host.edit_kernel(lambda kernel: next(device for device in kernel["devices"] if device["name"] == NIC)
+                     .update(driver="e1000e", driver_override=""))
     host.daemon.start()
     root.watch()
     same(root, lease).wait("lost")

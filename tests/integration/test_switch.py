@@ -10,7 +10,7 @@ from harness.topology import BRIDGE_A, BRIDGE_B, DISK_USED, IDENTITY, NIC, NIC2,
 @pytest.mark.parametrize("op", ["set-override", "unbind", "bind", "grant-node"])
 def test_a_step_that_fails_is_undone_and_the_lease_says_why(root, sim, op):
     before = sim.state()
-    sim.inject(op, NIC, errno="EIO")
+    sim.inject(op, NIC, nth=1, errno="EIO")
     lease = root.acquire(NIC)
     lease.wait("failed")
     name, message = lease.Failure
@@ -25,7 +25,7 @@ def test_a_step_that_fails_is_undone_and_the_lease_says_why(root, sim, op):
 
 def test_a_failing_member_undoes_the_whole_request(root, sim):
     before = sim.state()
-    sim.inject("bind", BRIDGE_B, errno="EBUSY")
+    sim.inject("bind", BRIDGE_B, nth=1, errno="EBUSY")
     lease = root.acquire([NIC, BRIDGE_A])
     lease.wait("failed")
     assert BRIDGE_B in lease.Failure[1]
@@ -37,7 +37,7 @@ def test_a_failing_member_undoes_the_whole_request(root, sim):
 def test_a_driver_that_says_yes_and_does_not_bind(root, sim):
     """Success is what is read back, not what the write returned."""
     before = sim.state()
-    sim.inject("bind", NIC, crash=True)
+    sim.inject("bind", NIC, nth=1, crash=True)
     lease = root.acquire(NIC)
     lease.wait("failed")
     root.wait_group(NIC, "free")

@@ -586,7 +586,7 @@ static void node_event(Fixture *f, const char *action, const char *name, uint64_
                                         .initialized = initialized });
 }
 
-#define NODE "dev/vfio/4000000" /* no group of this computer's has that number */
+#define NODE "sys/class/vfio/4000000" /* no group of this computer's has that number */
 
 static void test_wait_node(void **state) {
         Fixture *f = *state;

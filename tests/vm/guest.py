@@ -198,7 +198,8 @@ class Guest:
             raise GuestError(f"the guest did not come up\n{self._last_words()}")
         # Some drivers are bound a moment after udev is done with them.
         for role in self.devices:
-            self.run(f"until [ -e /sys/bus/pci/devices/{DEVICES[role].address}/driver ]; do sleep 0.1; done", timeout=20)
+            driver = f"/sys/bus/pci/devices/{DEVICES[role].address}/driver"
+            self.run(f"until [ -e {driver} ]; do sleep 0.1; done", timeout=20)
         return time.monotonic() - self.started
 
     def start(self, command, timeout=600, user="root", stdin=b"", stream=None):
@@ -306,8 +307,8 @@ class Guest:
             (content / "marker").write_text(f"{label}\n")
         files = [entry for entry in pathlib.Path(content).rglob("*") if entry.is_file() and not entry.is_symlink()]
         size = 32 + sum(entry.stat().st_size // 2**20 * 5 // 4 for entry in files) + len(files) // 64
-        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", f"rig-{label}", "-E", "root_owner=0:0", "-d", content, path, f"{size}M"],
-                       check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", f"rig-{label}", "-E", "root_owner=0:0",
+                        "-d", content, path, f"{size}M"], check=True, stdout=subprocess.DEVNULL)
         return path
 
     def _last_words(self):

@@ -78,6 +78,7 @@ class Client:
             self.connection = DBusConnection(prep_socket(path, enable_fds=True, timeout=PATIENCE), enable_fds=True)
         self.name = self.connection.unique_name
         self.replies = {}
+        self.leases_taken = []  # a lease that nobody refers to would close its lifeline
         self.signals = []       # (path, interface, member, body)
         self.objects = {}       # path -> interface -> property -> value
         self.gone = {}          # the last that was known of objects that are no more
@@ -86,6 +87,7 @@ class Client:
                                                  member="NameOwnerChanged").serialise())
 
     def close(self):
+        """The connection only: lifelines stay, as they do in another process."""
         self.connection.close()
 
     def __enter__(self):
@@ -141,7 +143,8 @@ class Client:
     def acquire(self, devices, kind="user", raw=None, **options):
         """Returns the lease as soon as the daemon answers: it may still be activating."""
         path, lifeline = self.finish(self.start_acquire(devices, kind, raw, **options))
-        return Lease(self, path, lifeline)
+        self.leases_taken.append(Lease(self, path, lifeline))
+        return self.leases_taken[-1]
 
     def hold(self, devices, kind="user", **options):
         """acquire() and wait until it is active."""

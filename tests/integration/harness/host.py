@@ -58,7 +58,7 @@ class Bus:
         configuration.write_text(BUS_CONFIGURATION.format(socket=folder / "bus"))
         self.process = subprocess.Popen(
             ["dbus-daemon", f"--config-file={configuration}", "--nofork", "--nopidfile", "--nosyslog",
-             "--print-address=1"], stdout=subprocess.PIPE, text=True)
+             "--print-address=1"], stdout=subprocess.PIPE, stderr=open(folder / "bus.log", "w"), text=True)
         self.address = self.process.stdout.readline().strip()
 
     def close(self):
@@ -143,7 +143,7 @@ class Host:
     """The whole of it: bus, simulated host, daemon, clients. A context manager: at its end the
     daemon must still be alive, must end well when asked, and must not have left a report."""
 
-    def __init__(self, topology):
+    def __init__(self, topology, persist=True):
         # Not below a folder that other users cannot enter: some clients are other users.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="dmaowner-"))
         self.folder.chmod(0o755)
@@ -151,15 +151,13 @@ class Host:
         self.bus = Bus(self.folder)
         self.daemon = Daemon(self.folder, self.bus.address, self.topology)
         self.clients = []
-        self.write_topology(topology)
+        # A simulated kernel that has a file survives the daemon, as the real one does.
+        remembered = {"persist": str(self.folder / "kernel.json")} if persist else {}
+        self.topology.write_text(json.dumps({**topology, **remembered}))
 
     @property
     def address(self):
         return self.bus.address
-
-    def write_topology(self, topology):
-        """The simulated kernel lives in a file of its own, so it survives the daemon."""
-        self.topology.write_text(json.dumps({**topology, "persist": str(self.folder / "kernel.json")}))
 
     def start(self):
         self.daemon.start()
@@ -171,6 +169,13 @@ class Host:
         client = Client(self.address, **who)
         self.clients.append(client)
         return client
+
+    def edit_kernel(self, edit):
+        """Changes the simulated kernel while the daemon is down: edit(kernel) gets it as JSON."""
+        path = self.folder / "kernel.json"
+        kernel = json.loads(path.read_text())
+        edit(kernel)
+        path.write_text(json.dumps(kernel))
 
     def restart(self, how):
         """how: "stop" or "kill"."""
@@ -209,7 +214,7 @@ class Host:
 
 
 class Simulation:
-    """The host's side of the story: org.dmaowner1.Simulation."""
+    """The host's side of the story: org.dmaowner1.Simulation, as docs/simulation.md has it."""
 
     def __init__(self, client):
         self.client = client
@@ -217,14 +222,77 @@ class Simulation:
     def call(self, member, signature="", *arguments):
         return self.client.call(ROOT, SIMULATION, member, signature, *arguments)
 
+    # what it is like
+
+    def dump(self):
+        return json.loads(self.call("Dump")[0])
+
+    def state(self):
+        """The host without its history and without the faults that wait for it."""
+        return canonical(self.dump())
+
+    def operations(self):
+        """What was done to the host since the last call; looking is not doing."""
+        return [done for done in self.dump()["operations"] if done["op"] != "inspect"]
+
+    def device(self, name):
+        return next(device for device in self.dump()["devices"] if device["name"] == name)
+
+    def group(self, device):
+        dump = self.dump()
+        number = next(one["group"] for one in dump["devices"] if one["name"] == device)
+        return next(group for group in dump["groups"] if group["group"] == number)
+
+    def hanging(self, device):
+        """Is a process stuck in the kernel with this device or its group?"""
+        dump = self.dump()
+        number = next(one["group"] for one in dump["devices"] if one["name"] == device)
+        return any(step.get("device") == device or step["group"] == number for step in dump["left_behind"])
+
+    # what happens to it
+
     def inject(self, op, device=None, **what):
         self.call("Inject", "s", json.dumps({"op": op, **({"device": device} if device else {}), **what}))
 
     def clear(self):
+        """No more faults, and what hangs goes on."""
         self.call("Clear")
+        self.event("release-hang")
 
     def event(self, event, **what):
         self.call("Event", "s", json.dumps({"event": event, **what}))
 
-    def dump(self):
-        return json.loads(self.call("Dump")[0])
+    def open(self, device, pid, comm, uid=0):
+        self.event("open", device=device, pid=pid, comm=comm, uid=uid)
+
+    def close(self, device, pid):
+        self.event("close", device=device, pid=pid)
+
+    def override(self, device, driver):
+        self.event("override", device=device, driver=driver)
+
+    def rebind(self, device, driver):
+        """What a person with a shell does."""
+        self.event("unbind", device=device)
+        self.override(device, driver)
+        self.event("bind", device=device, driver=driver)
+
+    def unplug(self, device):
+        """Returns what plug() wants."""
+        was = self.device(device)
+        self.event("unplug", device=device)
+        return {name: value for name, value in was.items() if name != "driver_override"}
+
+    def plug(self, device):
+        self.event("hotplug", device=device)
+
+    def use(self, device, code=None, text=None):
+        self.event("in-use", device=device, obstacles=[{"code": code, "text": text}] if code else [])
+
+
+def canonical(dump):
+    for name in ("operations", "operations_dropped", "faults"):
+        dump.pop(name)
+    dump["devices"].sort(key=lambda device: device["name"])
+    dump["groups"].sort(key=lambda group: group["group"])
+    return dump
