@@ -37,10 +37,17 @@ static int bus_open(const char *which, sd_bus **ret) {
 }
 
 int bus_connect(const Options *o, sd_bus **ret) {
-        int r = bus_open(o->bus, ret);
+        _cleanup_bus_ sd_bus *bus = NULL;
+        const char *name;
+        int r;
 
+        r = bus_open(o->bus, &bus);
         if (r >= 0)
+                r = sd_bus_get_unique_name(bus, &name); /* waits until the bus has let us in */
+        if (r >= 0) {
+                *ret = TAKE_PTR(bus);
                 return 0;
+        }
         if (r == -EINVAL)
                 return report(STATUS_USAGE,
                               "it is \"system\", \"user\" or an address like unix:path=/run/bus",

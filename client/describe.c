@@ -38,9 +38,12 @@ int lease_add_times(json_object *lease, const Clocks *now) {
 char *owner_describe(json_object *owner) {
         uint64_t uid = json_object_get_uint64(json_object_array_get_idx(owner, 0));
         const char *name = json_object_get_string(json_object_array_get_idx(owner, 1));
-        const struct passwd *pw = getpwuid((uid_t)uid);
         _cleanup_free_ char *user = NULL;
+        const struct passwd *pw;
 
+        if (uid == UINT32_MAX)
+                return strdup("(hidden)");
+        pw = getpwuid((uid_t)uid);
         user = pw ? strdup(pw->pw_name) : str_format("%llu", (unsigned long long)uid);
         if (!user)
                 return NULL;
@@ -53,7 +56,9 @@ static char *list_describe(json_object *list) {
         for (size_t i = 0; text && i < json_object_array_length(list); i++) {
                 const char *s = json_object_get_string(json_object_array_get_idx(list, i));
 
-                if (str_append(&text, "%s%s", i == 0 ? "" : " ", s ? s : "-") < 0) {
+                if (str_empty(s))
+                        continue;
+                if (str_append(&text, "%s%s", *text ? " " : "", s) < 0) {
                         free(text);
                         return NULL;
                 }
@@ -93,8 +98,7 @@ static bool is_unowned(json_object *o) {
         return kind && str_empty(json_object_get_string(kind));
 }
 
-static char *property_describe(json_object *o, const char *name, json_object *value,
-                               const Clocks *now) {
+char *property_describe(json_object *o, const char *name, json_object *value, const Clocks *now) {
         if (strcmp(name, "Owner") == 0)
                 return is_unowned(o) ? strdup("") : owner_describe(value);
         if (strcmp(name, "Created") == 0 || strcmp(name, "Expires") == 0)

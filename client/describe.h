@@ -16,6 +16,8 @@ int lease_add_times(json_object *lease, const Clocks *now);
 char *owner_describe(json_object *owner);
 /* A value for a line of its own: lists with blanks between, yes and no. */
 char *value_describe(json_object *value);
+/* The same for a property of o, by what its name means. */
+char *property_describe(json_object *o, const char *name, json_object *value, const Clocks *now);
 /* All properties of a group, device or lease, one a line. 0 or -ENOMEM. */
 int properties_print(json_object *properties, const Clocks *now, const Look *look, FILE *out);
 

@@ -60,8 +60,8 @@ int hold_report_end(const Hold *h) {
 
         if (!str_empty(name))
                 return report_error(name, message);
-        return report(STATUS_ERROR, NULL, "lease %s is %s%s%s", hold_id(h),
-                      h->ended ? "ended" : hold_state(h), str_empty(h->ended) ? "" : ": ",
+        return report(STATUS_ERROR, NULL, "lease %s %s%s%s", hold_id(h),
+                      h->ended ? "has ended" : hold_state(h), str_empty(h->ended) ? "" : ": ",
                       h->ended ? h->ended : "");
 }
 

@@ -8,7 +8,7 @@
 #include <json-c/json.h>
 #include <stdint.h>
 
-#include "util/cleanup.h"
+#include "util/json.h"
 
 /* The arguments of a message as an array. Dictionaries become objects, structures arrays, variants
  * what they contain; a descriptor becomes null. 0 or a negative errno. */
@@ -18,8 +18,3 @@ int message_to_json(sd_bus_message *m, json_object **ret);
 const char *json_string(json_object *o, const char *name);
 uint64_t json_number(json_object *o, const char *name);
 json_object *json_member(json_object *o, const char *name);
-
-static inline void json_putp(json_object **o) {
-        json_object_put(*o); /* takes NULL */
-}
-#define _cleanup_json_ _cleanup_(json_putp)

@@ -7,14 +7,14 @@
 #include "util/strings.h"
 
 static const Column tree_columns[] = {
-        { "GROUP", .min = 8 },
-        { "NAME", .min = 16, .rank = 4 },
-        { "DRIVER", .min = 10, .rank = 3 },
+        { "GROUP", .min = sizeof("4095 -- 0000:3b:00.0") - 1 },
+        { "NAME", .min = 10, .rank = 5 },
+        { "DRIVER", .min = 10, .rank = 2 },
         { "STATE", .rank = 1 },
         { "OWNER", .min = 8, .rank = 2 },
-        { "LEASE", .min = 4, .rank = 5 },
+        { "LEASE", .min = 4, .rank = 4 },
         { "AGE", .rank = 6 },
-        { "NOTE", .min = 16, .rank = 3 },
+        { "NOTE", .min = 10, .rank = 3 },
 };
 
 typedef struct Tree {
@@ -42,14 +42,15 @@ static const char *tree_branch(const Look *look, size_t i, size_t n) {
 }
 
 static int tree_add_stem(Tree *t, json_object *group, const char *device, size_t i, size_t n) {
-        const char *branch = tree_branch(t->look, i, n);
+        const char *branch = tree_branch(t->look, i, n), *gap = *device ? " " : "";
         _cleanup_free_ char *text = NULL;
 
         if (i == 0)
-                text = str_format("%*llu %s %s", t->id_width,
-                                  (unsigned long long)json_number(group, "Id"), branch, device);
+                text = str_format("%*llu %s%s%s", t->id_width,
+                                  (unsigned long long)json_number(group, "Id"), branch, gap,
+                                  device);
         else
-                text = str_format("%*s %s %s", t->id_width, "", branch, device);
+                text = str_format("%*s %s%s%s", t->id_width, "", branch, gap, device);
         if (!text)
                 return -ENOMEM;
         return table_add(&t->table, COLOUR_NONE, text);
@@ -62,12 +63,18 @@ static const char *name_without_number(const char *s) {
         return (n == strlen("8086") || n == strlen("8086:10d3")) && s[n] == ' ' ? s + n + 1 : s;
 }
 
+/* What tells devices apart comes first, the rest may be cut off. */
 static int tree_add_name(Tree *t, json_object *device) {
-        const char *vendor = name_without_number(json_string(device, "Vendor")),
-                   *model = name_without_number(json_string(device, "Model"));
+        const char *vendor = json_string(device, "Vendor"), *model = json_string(device, "Model");
+        const char *vendor_name = name_without_number(vendor);
         _cleanup_free_ char *text = NULL;
 
-        text = str_format("%s%s%s", vendor, *vendor && *model ? " " : "", model);
+        if (vendor_name != vendor)
+                text = str_format("%s (%s)", name_without_number(model), vendor_name);
+        else if (*vendor && strcmp(vendor, "0000") != 0) /* else not on PCI */
+                text = str_format("%s:%s", vendor, model);
+        else
+                text = strdup("");
         if (!text)
                 return -ENOMEM;
         return table_add(&t->table, COLOUR_NONE, text);

@@ -65,7 +65,7 @@ int timespan_parse(const char *s, uint64_t *ret) {
 }
 
 char *timespan_format(uint64_t span) {
-        for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
+        for (size_t i = 0; i < sizeof(units) / sizeof(*units) && units[i].usec >= USEC_PER_SEC; i++)
                 if (span >= units[i].usec)
                         return str_format("%llu%s", (unsigned long long)(span / units[i].usec),
                                           units[i].name);

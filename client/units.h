@@ -17,7 +17,7 @@ Clocks clocks_now(void);
 
 /* "500ms", "30s", "10min", "2h", "1d", "infinity". 0, -EINVAL or -ERANGE. */
 int timespan_parse(const char *s, uint64_t *ret);
-/* The largest unit that is not 0: "45s", "3min", "5h", "2d". NULL on lack of memory. */
+/* In the largest unit that fits: "2d", "5h", "3min", "45s", "0s" for less. NULL on lack of memory. */
 char *timespan_format(uint64_t span);
 /* A stamp of CLOCK_BOOTTIME as "2026-02-03T04:05:06.123456Z". NULL on lack of memory. */
 char *boottime_to_iso(const Clocks *c, uint64_t stamp);

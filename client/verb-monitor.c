@@ -76,15 +76,20 @@ static json_object *monitor_known(Monitor *m, const char *path) {
 /* Takes changed over into known. ret_text tells what is new in it: "State: draining, Count: 0". */
 static int changes_merge(json_object *known, json_object *changed, char **ret_text) {
         _cleanup_free_ char *text = NULL;
+        Clocks now = clocks_now();
 
         json_object_object_foreach(changed, name, value) {
+                json_object *former = json_member(known, name);
                 _cleanup_free_ char *shown = NULL;
 
-                if (is_private(name) || json_object_equal(json_member(known, name), value))
+                if (is_private(name) || json_object_equal(former, value))
                         continue;
-                shown = value_describe(value);
-                if (!shown ||
-                    str_append(&text, "%s%s: %s", text ? ", " : "", name, *shown ? shown : "-") < 0)
+                shown = property_describe(changed, name, value, &now);
+                if (!shown)
+                        return -ENOMEM;
+                if (!former && !*shown) /* of a new object people see what it has */
+                        continue;
+                if (str_append(&text, "%s%s: %s", text ? ", " : "", name, *shown ? shown : "-") < 0)
                         return -ENOMEM;
                 if (json_object_object_add(known, name, json_object_get(value)) < 0) {
                         json_object_put(value);

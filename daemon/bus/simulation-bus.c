@@ -3,13 +3,15 @@
 /* org.dmaowner1.Simulation: the side of the story that on a real host is played by hardware, other
  * programs and people. Exported on a simulated host only. */
 
+#include <string.h>
+
 #include "bus/bus-internal.h"
 
-static int reply_understood(sd_bus_message *call, int r, const char *message) {
-        if (r == -EINVAL)
-                return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_INVALID_ARGS, "%s",
-                                                  message ? message : "not understood");
-        return r < 0 ? r : sd_bus_reply_method_return(call, "");
+/* What the simulated kernel refuses keeps its errno; the message says more. */
+static int reply(sd_bus_message *call, int r, const char *message) {
+        if (r >= 0)
+                return sd_bus_reply_method_return(call, "");
+        return sd_bus_reply_method_errnof(call, r, "%s", message ? message : strerror(-r));
 }
 
 static int method_inject(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -20,7 +22,7 @@ static int method_inject(sd_bus_message *call, void *userdata, sd_bus_error *err
 
         if (r >= 0)
                 r = sim_kernel_inject(manager_kernel(s->m), fault, &message);
-        return reply_understood(call, r, message);
+        return reply(call, r, message);
 }
 
 static int method_clear(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -38,7 +40,7 @@ static int method_event(sd_bus_message *call, void *userdata, sd_bus_error *erro
 
         if (r >= 0)
                 r = sim_kernel_event(manager_kernel(s->m), event, &message);
-        return reply_understood(call, r, message);
+        return reply(call, r, message);
 }
 
 static int method_dump(sd_bus_message *call, void *userdata, sd_bus_error *error) {

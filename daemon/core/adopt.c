@@ -17,6 +17,10 @@ int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *o
         g->node_uid = node_uid;
         g->recorded = true;
         group_set_state(g, state, NULL, c);
+        for (Device *d = g->devices; d; d = d->next) {
+                d->lent = true; /* for all that is known */
+                device_note_lent(d);
+        }
         return 0;
 }
 
@@ -96,7 +100,9 @@ int registry_adopt_done(Registry *r, Changes *c) {
         if (changes_reserve(c, HASH_COUNT(r->groups), 0, 0) < 0)
                 return -ENOMEM;
         for (Group *g = r->groups; g; g = g->hh.next)
-                if (g->count == 0 && (g->state == GROUP_CLAIMING || g->state == GROUP_OWNED))
-                        group_set_state(g, GROUP_DRAINING, NULL, c);
+                if (g->count == 0 && (g->state == GROUP_CLAIMING || g->state == GROUP_OWNED)) {
+                        group_begin_draining(g);
+                        changes_add_group(c, g);
+                }
         return 0;
 }

@@ -88,6 +88,28 @@ void group_begin_claim(Group *g, Changes *c) {
         g->owed_type = NULL;
         g->recorded = true;
         group_set_state(g, GROUP_CLAIMING, NULL, c);
+        for (Device *d = g->devices; d; d = d->next)
+                device_note_lent(d);
+}
+
+void device_note_lent(Device *d) {
+        const Group *g = d->group;
+
+        if (!g || g->state == GROUP_FREE || g->terms.kind != OWNER_KIND_USER)
+                d->lent = false;
+        else if (g->state == GROUP_CLAIMING || g->state == GROUP_OWNED)
+                d->lent = true;
+        else
+                /* once the binding has ended, another is nobody's */
+                d->lent = d->lent && driver_is_vfio(d->facts.driver);
+}
+
+void group_begin_draining(Group *g) {
+        g->state = GROUP_DRAINING;
+        free(g->waits_for);
+        g->waits_for = NULL;
+        for (Device *d = g->devices; d; d = d->next)
+                device_note_lent(d);
 }
 
 void group_forget_claim(Group *g) {
@@ -100,6 +122,7 @@ void group_forget_claim(Group *g) {
                 free(d->record.driver);
                 free(d->record.driver_override);
                 d->record = (HostRecord){};
+                d->lent = false;
         }
 }
 
@@ -232,7 +255,8 @@ int registry_group_retry(Registry *r, Group *g, Changes *c) {
                 return -EINVAL;
         if (changes_reserve(c, 1, 0, 0) < 0)
                 return -ENOMEM;
-        group_set_state(g, GROUP_RESTORING, NULL, c);
+        /* not restoring: the former owner may still have files open, or a right on the node */
+        group_set_state(g, GROUP_DRAINING, NULL, c);
         return 0;
 }
 

@@ -35,11 +35,9 @@ static void group_remove_lease(Group *g, Lease *l) {
         g->n_leases--;
         memmove(g->leases + i, g->leases + i + 1, (g->n_leases - i) * sizeof(Lease *));
         g->count--;
-        if (g->count == 0) {
-                g->state = GROUP_DRAINING;
-                free(g->waits_for);
-                g->waits_for = NULL;
-        } else if (i == 0)
+        if (g->count == 0)
+                group_begin_draining(g);
+        else if (i == 0)
                 /* Owners may differ within dma-api, where the owner is only shown: for lack of
                  * memory the former one stays. */
                 (void)owner_copy(&g->owner, &g->leases[0]->request.owner);

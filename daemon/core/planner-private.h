@@ -12,6 +12,7 @@ typedef struct Move {
         const Device *device;
         bool set_override;
         const char *override; /* NULL: cleared */
+        bool override_last; /* the one to put back names another driver than bind: it has to wait */
         bool unbind;
         bool force;
         const char *bind;  /* NULL: stays without a driver */

@@ -165,8 +165,9 @@ static void move_kernel(const Device *d, const Terms *t, bool retype, Move *m) {
 
         if (f->bridge && t->kind == OWNER_KIND_PRIVATE_DOMAIN)
                 return;
-        m->set_override = !f->bridge && !str_empty(t->driver) && !str_eq(f->driver, goal) &&
-                          !str_eq(f->driver_override, goal);
+        /* an override that names another driver would keep even the present one from coming back */
+        m->set_override = moves && !str_eq(f->driver_override, goal) &&
+                          (!str_empty(f->driver_override) || (!f->bridge && !str_empty(t->driver)));
         m->override = goal;
         m->unbind = moves && !str_empty(f->driver);
         m->bind = moves ? goal : NULL;

@@ -48,6 +48,10 @@ int request_validate(const Request *r, Fault *fault);
 int group_prepare_claim(Group *g, const Request *request);
 void group_begin_claim(Group *g, Changes *c);
 void group_forget_claim(Group *g);
+/* The last right on the group is gone. */
+void group_begin_draining(Group *g);
+/* Notes whether the device may now be, or still is, in the hands of user space. */
+void device_note_lent(Device *d);
 /* Ends all leases of a group with a copy of *why. Room for the group itself is reserved too. */
 int group_drop_leases(Group *g, LeaseState state, const Fault *why, Changes *c);
 /* Takes over waits_for. */

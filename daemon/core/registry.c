@@ -239,6 +239,8 @@ static int registry_device_new(Registry *r, const DeviceFacts *facts, Changes *c
         }
         if (g) {
                 group_add_device(g, d);
+                d->lent = true; /* if it is on VFIO its node is the owner's as well */
+                device_note_lent(d);
                 changes_add_group(c, g);
         }
         changes_add_device(c, d);
@@ -270,6 +272,7 @@ int registry_device_seen(Registry *r, const DeviceFacts *facts, Changes *c) {
         d->facts = copy;
         d->facts.name = name;
         copy = DEVICE_FACTS_NULL;
+        device_note_lent(d);
         changes_add_device(c, d);
         if (d->group)
                 changes_add_group(c, d->group);

@@ -68,6 +68,7 @@ struct Device {
         DeviceFacts facts;
         Group *group; /* NULL: the device has no IOMMU group */
         HostRecord record;
+        bool lent;          /* an owner in user space may have files of its VFIO binding */
         char *in_use;       /* why the host needs it, as last inspected; NULL: it does not */
         bool published;     /* the bus layer has announced it; likewise below */
         Device *next;       /* Group.devices, sorted by name */
@@ -234,7 +235,7 @@ int registry_group_restored(Registry *r, Group *g, Changes *c);
 int registry_group_failed(Registry *r, Group *g, const char *why, Changes *c);
 /* Somebody else changed it: any state but free, failed and lost -> lost, and its leases with it. */
 int registry_group_lost(Registry *r, Group *g, const char *why, Changes *c);
-/* failed or lost -> restoring: try again. -EINVAL in other states. */
+/* failed or lost -> draining: try again. -EINVAL in other states. */
 int registry_group_retry(Registry *r, Group *g, Changes *c);
 /* failed or lost -> free: what is there now is right, the record is dropped. */
 int registry_group_accept(Registry *r, Group *g, Changes *c);

@@ -16,20 +16,18 @@ static bool type_is_owed(const Group *g, const Moves *m) {
 static void move_back(const Group *g, const Device *d, Move *m) {
         const DeviceFacts *f = &d->facts;
         const HostRecord *was = &d->record;
-        bool differs = !str_eq(f->driver, was->driver);
-        /* where the host had it on VFIO too, once: the last owner's descriptors have to die */
-        bool rebind = g->state == GROUP_DRAINING && g->terms.kind == OWNER_KIND_USER &&
-                      !f->bridge && driver_is_vfio(f->driver);
+        const char *driver = was->valid ? was->driver : f->driver;
+        /* where the host had it on VFIO too, or it came on VFIO: the last owner's descriptors
+         * have to die */
+        bool rebind = d->lent && driver_is_vfio(f->driver);
+        bool moves = rebind || !str_eq(f->driver, driver);
 
         m->device = d;
-        if (!was->valid) {
-                m->probe = !f->bridge && str_empty(f->driver);
-                return;
-        }
-        m->set_override = !str_eq(f->driver_override, was->driver_override);
+        m->probe = !was->valid && !f->bridge && str_empty(f->driver);
+        m->set_override = was->valid && !str_eq(f->driver_override, was->driver_override);
         m->override = was->driver_override;
-        m->unbind = (differs || rebind) && !str_empty(f->driver);
-        m->bind = (differs || rebind) && !str_empty(was->driver) ? was->driver : NULL;
+        m->unbind = moves && !str_empty(f->driver);
+        m->bind = moves && !str_empty(driver) ? driver : NULL;
         if (m->unbind && driver_is_vfio(f->driver) && !str_eq(g->terms.reset, "none"))
                 m->reset = str_empty(g->terms.reset) ? "auto" : g->terms.reset;
 }
@@ -44,6 +42,39 @@ static void move_aside(Moves *moves) {
                 m->unbind = true;
                 m->bind = m->device->facts.driver;
         }
+}
+
+/* The host may have had a driver and an override that names another one. */
+static void bind_before_override(Moves *moves) {
+        for (size_t i = 0; i < moves->n; i++) {
+                Move *m = &moves->items[i];
+                const DeviceFacts *f = &m->device->facts;
+                const char *last = m->set_override ? m->override : f->driver_override;
+
+                if (!m->bind || str_empty(last) || str_eq(last, m->bind))
+                        continue;
+                m->override_last = true;
+                m->override = m->bind;
+                m->set_override = !str_empty(f->driver_override) &&
+                                  !str_eq(f->driver_override, m->bind);
+        }
+}
+
+static int plan_last_overrides(Plan *p, const Group *g, const Moves *moves) {
+        for (size_t i = 0; i < moves->n; i++) {
+                const Move *m = &moves->items[i];
+                const Device *d = m->device;
+                char *last = d->record.valid ? d->record.driver_override : d->facts.driver_override;
+                char *former = m->set_override ? (char *)m->override : d->facts.driver_override;
+
+                if (m->override_last && plan_add(p, &(Step){ .kind = STEP_SET_OVERRIDE,
+                                                             .device = d->facts.name,
+                                                             .group = g->id,
+                                                             .value = last,
+                                                             .former = former }) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
 }
 
 /* Before a device is taken from VFIO everybody has to close it: the unbind would wait without end
@@ -79,11 +110,13 @@ int plan_restore(const Group *g, Plan *ret) {
                 type = g->recorded_type;
         if (type && !(str_eq(now, "DMA") && str_eq(type, "DMA-FQ")))
                 move_aside(&moves);
+        bind_before_override(&moves);
         if (plan_close(&p, g, &moves, &claimed) < 0 || plan_moves(&p, &moves, STEP_RESET) < 0 ||
             plan_moves(&p, &moves, STEP_UNBIND) < 0 ||
             (claimed && plan_group_step(&p, g, STEP_RELEASE, NULL, NULL) < 0) ||
             (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
-            plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 || plan_moves(&p, &moves, STEP_BIND) < 0)
+            plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 ||
+            plan_moves(&p, &moves, STEP_BIND) < 0 || plan_last_overrides(&p, g, &moves) < 0)
                 return -ENOMEM;
         /* once: what a probe was tried on in vain is nothing that is left to do */
         if ((p.n > 0 || g->state == GROUP_DRAINING) && plan_moves(&p, &moves, STEP_PROBE) < 0)

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -252,36 +253,30 @@ int disk_explain(const Sysfs *s, const char *path, const char *device, Obstacles
         return disk_add_reasons(&disk);
 }
 
-/* Opens the block device of that number, by its node or a temporary one. */
-static int open_exclusively(const Sysfs *s, int runtime, const char *name, dev_t number) {
+/* Opens the block device of that number by its node. -ENOENT: there is none. */
+static int open_exclusively(const Sysfs *s, const char *name, dev_t number) {
         _cleanup_free_ char *path = str_format("dev/%s", name);
         _cleanup_close_ int node = -EBADF;
-        char temporary[48], link[48];
         struct stat st;
+        char link[48];
         int fd;
 
         if (!path)
                 return -ENOMEM;
         node = sysfs_open_file(s, path, O_PATH | O_NOFOLLOW);
-        if (node < 0 || fstat(node, &st) < 0 || !S_ISBLK(st.st_mode) || st.st_rdev != number) {
-                node = safe_close(node);
-                (void)snprintf(temporary, sizeof(temporary), "disk-%u-%u", major(number),
-                               minor(number));
-                if (mknodat(runtime, temporary, S_IFBLK | 0600, number) < 0 && errno != EEXIST)
-                        return -errno;
-                node = openat(runtime, temporary, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-                fd = -errno;
-                (void)unlinkat(runtime, temporary, 0);
-                if (node < 0)
-                        return fd;
-        }
+        if (node < 0)
+                return node;
+        if (fstat(node, &st) < 0)
+                return -errno;
+        if (!S_ISBLK(st.st_mode) || st.st_rdev != number)
+                return -ENOENT;
         (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", node);
         fd = open(link, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
 }
 
-int disk_inspect(const Sysfs *s, int runtime, const char *path, const char *device,
-                 Obstacles *obstacles, Disks *disks) {
+int disk_inspect(const Sysfs *s, const char *path, const char *device, Obstacles *obstacles,
+                 Disks *disks) {
         _cleanup_free_ char *number = NULL, *name = NULL;
         _cleanup_close_ int fd = -EBADF;
         unsigned major_number, minor_number;
@@ -295,7 +290,7 @@ int disk_inspect(const Sysfs *s, int runtime, const char *path, const char *devi
         name = disk_name(path);
         if (!name)
                 return -ENOMEM;
-        fd = open_exclusively(s, runtime, name, makedev(major_number, minor_number));
+        fd = open_exclusively(s, name, makedev(major_number, minor_number));
         if (fd >= 0) {
                 r = disks_add(disks, fd);
                 if (r >= 0)

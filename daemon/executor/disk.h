@@ -18,9 +18,9 @@ typedef struct Disks {
 void disks_close(Disks *d);
 #define _cleanup_disks_ _cleanup_(disks_close)
 
-/* path: the disk's folder in sysfs. runtime: where a node can be made if /dev has none. Adds an
- * obstacle for device if the disk is in use, else the descriptor to *disks. */
-int disk_inspect(const Sysfs *s, int runtime, const char *path, const char *device,
-                 Obstacles *obstacles, Disks *disks);
+/* path: the disk's folder in sysfs. Adds an obstacle for device if the disk is in use, else the
+ * descriptor to *disks. */
+int disk_inspect(const Sysfs *s, const char *path, const char *device, Obstacles *obstacles,
+                 Disks *disks);
 /* Adds why a disk could not be opened exclusively. */
 int disk_explain(const Sysfs *s, const char *path, const char *device, Obstacles *obstacles);

@@ -11,6 +11,6 @@
 #include "shared/sysfs.h"
 
 /* "qemu-system-x86 (pid 4711), dpdk-testpmd (pid 4712)"; *ret is NULL if nobody was found. skip:
- * processes that do not count, up to a 0. guess: if nobody has the group's own files, name those who
- * have files of any VFIO device. */
+ * processes that do not count, up to a 0. guess: if nobody has the group's own files, name those
+ * who have files of any VFIO device. */
 int holders_describe(const Sysfs *s, unsigned group, const pid_t *skip, bool guess, char **ret);

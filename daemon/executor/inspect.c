@@ -131,7 +131,7 @@ static int visit_disk(Walk *w, const char *path) {
                 return r;
         if (hidden && strcmp(hidden, "1") == 0)
                 return 0; /* one path of a multipath disk, which has a head elsewhere */
-        return disk_inspect(w->s, w->run->runtime, path, w->device, w->obstacles, w->disks);
+        return disk_inspect(w->s, path, w->device, w->obstacles, w->disks);
 }
 
 /* With native multipath, the disks of an NVMe controller hang below its subsystem. */

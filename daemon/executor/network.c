@@ -90,7 +90,7 @@ static int add_uppers(const Interface *i) {
         return 0;
 }
 
-/* Lines of /proc/net/route and /proc/net/ipv6_route: does it lead everywhere, by which interface? */
+/* Lines of /proc/net/route and ipv6_route: does it lead everywhere, by which interface? */
 static bool is_default_ipv4(const char *line, char name[static IF_NAMESIZE]) {
         unsigned destination, mask;
 

@@ -169,7 +169,7 @@ static int close_all_but(int keep[static 4]) {
         }
 }
 
-/* The new process, which needs no other program: so nothing has to be found and loaded for a step. */
+/* The new process. It needs no other program: nothing has to be found and loaded for a step. */
 static void __attribute__((noreturn)) child_run(Run *run) {
         sigset_t none;
 
@@ -228,22 +228,11 @@ static int worker_start(Server *s, unsigned long long seq, const Step *step) {
         return 0;
 }
 
-static Worker *server_find(Server *s, unsigned long long seq) {
-        for (Worker *w = s->workers; w; w = w->next)
-                if (w->seq == seq && w->channel >= 0)
-                        return w;
-        return NULL;
-}
-
 static void server_start_step(Server *s, unsigned long long seq, json_object *o) {
         _cleanup_free_ char *message = NULL;
         _cleanup_(step_clear) Step step = {};
         int r;
 
-        if (server_find(s, seq)) {
-                server_answer(s, seq, EINVAL, "another step has this seq");
-                return;
-        }
         r = step_from_json(o, &step, &message);
         if (r < 0) {
                 log_warning("Step %llu is not understood: %s", seq,
@@ -281,6 +270,13 @@ static int server_tell_locks(Server *s, json_object *groups) {
         if (r == 0)
                 server_send(s, text, NULL);
         return r;
+}
+
+static Worker *server_find(Server *s, unsigned long long seq) {
+        for (Worker *w = s->workers; w; w = w->next)
+                if (w->seq == seq && w->channel >= 0)
+                        return w;
+        return NULL;
 }
 
 static int server_handle(Server *s, json_object *o) {

@@ -71,6 +71,7 @@ static bool put_driver(json_object *to, const SimDriver *driver) {
         return o && put_string(o, "name", driver->name) &&
                put_string(o, "module", driver->module) &&
                put(o, "loaded", json_object_new_boolean(driver->loaded)) &&
+               put_true(o, "keeps_vfs", driver->keeps_vfs) &&
                put_string(o, "fails", driver->fails ? strerrorname_np(driver->fails) : NULL);
 }
 
@@ -105,7 +106,9 @@ static bool put_device(json_object *to, const SimDevice *d) {
                put(o, "vfio_driver", json_object_new_string(f->vfio_driver ? f->vfio_driver : "")) &&
                put_string(o, "physfn", f->physfn) &&
                put(o, "bridge", json_object_new_boolean(f->bridge)) &&
-               put_strings(o, "reset", d->reset) && put_in_use(o, &d->in_use);
+               put_strings(o, "reset", d->reset) &&
+               (!d->remembered || put_strings(o, "remembered", d->remembered)) &&
+               put_in_use(o, &d->in_use);
 }
 
 static bool put_node(json_object *to, const char *name, const SimNode *node) {
@@ -141,7 +144,7 @@ static bool put_files(json_object *to, const SimGroup *g, const SimFile *f) {
                (f->device ? put_string(o, "device", f->device->facts.name)
                           : put_int(o, "group", g->id)) &&
                put_int(o, "pid", f->pid) && put_string(o, "comm", f->comm) &&
-               put_int(o, "uid", f->uid);
+               put_int(o, "uid", f->uid) && put_true(o, "hidden", f->hidden);
 }
 
 static bool put_fault(json_object *to, const SimFault *f) {

@@ -113,8 +113,8 @@ static void event_unbind(Reader *rd, Sim *sim, json_object *o) {
         if (d->pending != SIM_PENDING_NONE)
                 result(rd, -EBUSY, "unbind", d);
         else
-                result(rd, sim_device_unbind_foreign(sim, d, driver ? driver : d->facts.driver),
-                       "unbind", d);
+                result(rd, sim_device_unbind(sim, d, driver ? driver : d->facts.driver), "unbind",
+                       d);
 }
 
 static void event_probe(Reader *rd, Sim *sim, json_object *o) {

@@ -74,23 +74,23 @@ bool sim_device_is_open(const SimDevice *d) {
 /* Is there an older file of the same process? It is named once. */
 static bool is_named(const SimGroup *g, const SimFile *f) {
         for (const SimFile *i = g->files; i != f; i = i->next)
-                if (i->pid == f->pid)
+                if (i->pid == f->pid && !i->hidden)
                         return true;
         return false;
 }
 
-char *sim_group_openers(const SimGroup *g) {
+char *sim_group_openers(const SimGroup *g, bool with_claim) {
         char *who = strdup("");
         const char *comma = "";
 
         for (const SimFile *f = g->files; who && f; f = f->next) {
-                if (is_named(g, f))
+                if (f->hidden || is_named(g, f))
                         continue;
                 if (str_append(&who, "%s%s (pid %d)", comma, f->comm, (int)f->pid) < 0)
                         goto oom;
                 comma = ", ";
         }
-        if (who && g->claimed &&
+        if (who && with_claim && g->claimed &&
             str_append(&who, "%s%s (pid %d)", comma, program_invocation_short_name, (int)getpid()) <
                     0)
                 goto oom;
@@ -128,7 +128,7 @@ static int group_may_open(const SimGroup *g, const SimFile *f, char **ret_messag
                             : -ENOMEM;
         }
         if (sim_group_is_claimed(g)) {
-                who = sim_group_openers(g);
+                who = sim_group_openers(g, true);
                 return who ? refuse(-EBUSY, ret_message,
                                     str_format("/dev/vfio/%u is open by %s", g->id, who))
                            : -ENOMEM;

@@ -57,6 +57,7 @@ SimDevice *sim_device_free(SimDevice *d) {
         device_facts_clear(&d->facts);
         (void)strv_free(d->matches);
         (void)strv_free(d->reset);
+        (void)strv_free(d->remembered);
         obstacles_clear(&d->in_use);
         free(d);
         return NULL;
@@ -242,13 +243,38 @@ int sim_device_bind(Sim *sim, SimDevice *d, const char *name) {
         return r < 0 ? r : device_call_probe(sim, d, driver);
 }
 
+/* Those that somebody has open go later. */
+static void device_unplug_vfs(Sim *sim, SimDevice *physfn) {
+        SimDevice *d, *next;
+
+        if (physfn->facts.num_vfs == 0)
+                return;
+        HASH_ITER(hh, sim->devices, d, next) {
+                if (!str_eq(d->facts.physfn, physfn->facts.name))
+                        continue;
+                d->pending = SIM_PENDING_UNPLUG;
+                sim_device_settle(sim, d);
+        }
+}
+
+/* Most drivers remove the VFs first. True if that takes its time. */
+static bool device_waits_for_vfs(Sim *sim, SimDevice *d) {
+        const SimDriver *driver = d->facts.driver ? sim_driver(sim, d->facts.driver) : NULL;
+
+        if (driver && driver->keeps_vfs)
+                return false;
+        device_unplug_vfs(sim, d);
+        return d->facts.num_vfs > 0;
+}
+
 int sim_device_unbind(Sim *sim, SimDevice *d, const char *driver) {
         if (str_empty(driver) || !str_eq(d->facts.driver, driver))
                 return -ENODEV;
-        if (d->pending != SIM_PENDING_NONE || sim_device_is_open(d))
+        if (d->pending != SIM_PENDING_NONE)
                 return SIM_HANGS;
-        device_detach(sim, d);
-        return 0;
+        d->pending = SIM_PENDING_UNBIND;
+        sim_device_settle(sim, d);
+        return d->pending != SIM_PENDING_NONE ? SIM_HANGS : 0;
 }
 
 /* One driver of drivers_probe. 1: it is bound; 0: try the next. */
@@ -382,6 +408,8 @@ static void device_remove(Sim *sim, SimDevice *d) {
         if (physfn) {
                 physfn->facts.num_vfs--;
                 sim_device_news(sim, physfn, SIM_SEEN | SIM_SETTLE);
+                if (physfn->group)
+                        sim_group_retry(physfn->group);
         }
 }
 
@@ -389,6 +417,8 @@ void sim_device_settle(Sim *sim, SimDevice *d) {
         if (d->pending == SIM_PENDING_NONE || sim_device_is_open(d))
                 return;
         if (d->pending == SIM_PENDING_UNBIND) {
+                if (device_waits_for_vfs(sim, d))
+                        return;
                 d->pending = SIM_PENDING_NONE;
                 device_detach(sim, d);
         } else if (d->facts.num_vfs == 0)
@@ -396,23 +426,7 @@ void sim_device_settle(Sim *sim, SimDevice *d) {
 }
 
 void sim_device_unplug(Sim *sim, SimDevice *d) {
-        SimDevice *vf, *next;
-
-        /* the VFs go first; each waits for those who have it open */
-        HASH_ITER(hh, sim->devices, vf, next) {
-                if (!str_eq(vf->facts.physfn, d->facts.name))
-                        continue;
-                vf->pending = SIM_PENDING_UNPLUG;
-                sim_device_settle(sim, vf);
-        }
+        device_unplug_vfs(sim, d);
         d->pending = SIM_PENDING_UNPLUG;
         sim_device_settle(sim, d);
-}
-
-int sim_device_unbind_foreign(Sim *sim, SimDevice *d, const char *driver) {
-        int r = sim_device_unbind(sim, d, driver);
-
-        if (r == SIM_HANGS)
-                d->pending = SIM_PENDING_UNBIND;
-        return r;
 }

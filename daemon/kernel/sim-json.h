@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "util/cleanup.h"
+#include "util/json.h"
 
 typedef struct Reader {
         const char *file;
@@ -26,13 +27,6 @@ typedef struct Place {
         const char *key; /* NULL: the element index of an array */
         size_t index;
 } Place;
-
-static inline json_object *json_release(json_object *o) {
-        (void)json_object_put(o);
-        return NULL;
-}
-DEFINE_CLEANUP(json_object *, json_release);
-#define _cleanup_json_ _cleanup_(json_releasep)
 
 /* Parses text; NULL with the error set if it is not one JSON object. */
 json_object *reader_parse(Reader *rd, const char *text, size_t length);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What each step does to the simulated host, its answer, and what it waits for. Whatever the
- * executor checks before it acts is checked here too, in the same words where people read them.
+ * What each step does to the simulated host, its answer, and what it waits for: the executor's part
+ * of the model. What it checks before it acts is checked here, and refused with the same errno.
  */
+#include <string.h>
+
 #include "kernel/sim.h"
 #include "util/strings.h"
 
@@ -16,51 +18,183 @@ static int answer(char **p, char *text) {
         return 0;
 }
 
-static int copy_obstacles(const SimDevice *d, StepResult *ret) {
-        for (size_t i = 0; i < d->in_use.n; i++) {
-                const Obstacle *o = &d->in_use.items[i];
+/* Refuses; text is freed with the result. */
+static int refuse(StepResult *ret, int error, char *text) {
+        int r = answer(&ret->text, text);
 
-                if (obstacles_add(&ret->obstacles, o->code, o->device, "%s", o->text) < 0)
-                        return -ENOMEM;
-        }
+        return r < 0 ? r : -error;
+}
+
+/* Programs that have files of the group open, as a scan of /proc finds them. */
+static int visible_openers(const SimGroup *g, char **ret) {
+        char *who = sim_group_openers(g, false);
+
+        if (!who)
+                return -ENOMEM;
+        *ret = who;
         return 0;
 }
 
+static int add_vf_obstacles(const SimDevice *vf, const char *device, Obstacles *o) {
+        _cleanup_free_ char *who = NULL;
+        int r;
+
+        if (!vf->facts.driver)
+                return 0;
+        if (vf->group) {
+                r = visible_openers(vf->group, &who);
+                if (r < 0)
+                        return r;
+        }
+        if (!str_empty(who))
+                return obstacles_add(o, "vf-open", device,
+                                     "its virtual function %s is open in %s: removing it would hang "
+                                     "all hot plugging of PCI",
+                                     vf->facts.name, who);
+        return obstacles_add(o, "vfs-in-use", device, "its virtual function %s is bound to %s",
+                             vf->facts.name, vf->facts.driver);
+}
+
+/* What stands in the way of taking the driver away. */
+static int inspect(Sim *sim, const SimDevice *d, Obstacles *ret) {
+        int r = 0;
+
+        if (!d->facts.driver)
+                return 0;
+        for (const SimDevice *vf = d->facts.num_vfs > 0 ? sim->devices : NULL; vf && r >= 0;
+             vf = vf->hh.next)
+                if (str_eq(vf->facts.physfn, d->facts.name))
+                        r = add_vf_obstacles(vf, d->facts.name, ret);
+        if (r >= 0 && d->facts.num_vfs > 0)
+                r = obstacles_add(ret, "vfs-enabled", d->facts.name,
+                                  "it has %u virtual functions, which would go away",
+                                  d->facts.num_vfs);
+        for (size_t i = 0; i < d->in_use.n && r >= 0; i++)
+                r = obstacles_add(ret, d->in_use.items[i].code, d->facts.name, "%s",
+                                  d->in_use.items[i].text);
+        return r;
+}
+
 static int run_inspect(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
-        return copy_obstacles(d, ret);
+        _cleanup_free_ char *who = NULL;
+        int r;
+
+        r = inspect(sim, d, &ret->obstacles);
+        if (r < 0 || !driver_is_vfio(d->facts.driver))
+                return r;
+        r = visible_openers(g, &who);
+        if (r < 0 || str_empty(who))
+                return r;
+        return obstacles_add(&ret->obstacles, "vfio-open", d->facts.name,
+                             "IOMMU group %u is open in %s", g->id, who);
 }
 
 static int run_load_module(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+        if (!driver_is_vfio(step->value))
+                return refuse(ret, EPERM,
+                              str_format("\"%.40s\" is no VFIO module for PCI", step->value));
         return sim_module_load(sim, step->value, &ret->value);
 }
 
-static int run_set_override(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
-        int r = sim_device_set_override(sim, d, step->value);
+/* Which drivers a device may be given: VFIO's, those that know it, those that it had. */
+static int check_driver(Sim *sim, const SimDevice *d, const char *name, StepResult *ret) {
+        const SimDriver *driver = sim_driver(sim, name);
 
+        if (str_eq(name, "vfio-pci") || strv_contains(d->remembered, name))
+                return 0;
+        if (driver && driver->loaded &&
+            (strv_contains(d->matches, name) || str_eq(d->facts.vfio_driver, name)))
+                return 0;
+        return refuse(ret, EPERM,
+                      str_format("%s may not have the driver %s: its module is not loaded or not "
+                                 "listed for that device, and it did not have it before",
+                                 d->facts.name, name));
+}
+
+static int remember(SimDevice *d, const char *driver) {
+        if (str_empty(driver) || str_eq(driver, "vfio-pci") || strv_contains(d->remembered, driver))
+                return 0;
+        return strv_extend(&d->remembered, driver);
+}
+
+static int remember_host(SimDevice *d) {
+        int r = remember(d, d->facts.driver);
+
+        return r < 0 ? r : remember(d, d->facts.driver_override);
+}
+
+static int run_set_override(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+        int r = 0;
+
+        if (!str_empty(step->value) && !str_eq(step->value, "none"))
+                r = check_driver(sim, d, step->value, ret);
+        if (r == 0)
+                r = remember_host(d);
+        if (r == 0)
+                r = sim_device_set_override(sim, d, step->value);
         return r != 0 ? r : str_set(&ret->value, d->facts.driver_override);
 }
 
-static int refuse_disturbing(const SimDevice *d, StepResult *ret) {
-        int r = copy_obstacles(d, ret);
+static int check_unbind(Sim *sim, const SimDevice *d, const SimGroup *g, const Step *step,
+                        StepResult *ret) {
+        _cleanup_free_ char *who = NULL;
+        int r;
 
+        if (!str_eq(d->facts.driver, step->value))
+                return refuse(ret, ESTALE,
+                              str_format("%s is bound to %s, not to %s", d->facts.name,
+                                         d->facts.driver, step->value));
+        if (driver_is_vfio(d->facts.driver)) {
+                r = visible_openers(g, &who);
+                if (r < 0)
+                        return r;
+                if (!str_empty(who))
+                        return refuse(ret, EBUSY,
+                                      str_format("%s is open in %s: unbinding it would hang until "
+                                                 "that is closed",
+                                                 d->facts.name, who));
+        }
+        r = inspect(sim, d, &ret->obstacles);
         if (r < 0)
                 return r;
-        r = answer(&ret->text,
-                   str_format("%s is in use: %s", d->facts.name, d->in_use.items[0].text));
-        return r < 0 ? r : -EBUSY;
+        for (size_t i = 0; i < ret->obstacles.n; i++)
+                if (!step->force || str_eq(ret->obstacles.items[i].code, "vf-open"))
+                        return refuse(ret, EBUSY,
+                                      str_format("%s is in use: %s", d->facts.name,
+                                                 ret->obstacles.items[0].text));
+        return 0;
 }
 
 static int run_unbind(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
-        if (d->in_use.n > 0 && !step->force && str_eq(d->facts.driver, step->value))
-                return refuse_disturbing(d, ret);
-        return sim_device_unbind(sim, d, step->value);
+        int r;
+
+        if (d->pending != SIM_PENDING_NONE)
+                return SIM_HANGS; /* behind somebody else, or still */
+        if (!d->facts.driver)
+                return 0; /* is what it shall be */
+        r = check_unbind(sim, d, g, step, ret);
+        if (r == 0)
+                r = remember_host(d);
+        return r != 0 ? r : sim_device_unbind(sim, d, step->value);
 }
 
 static int run_bind(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
-        int r = sim_device_bind(sim, d, step->value);
-        int k = str_set(&ret->value, d->facts.driver);
+        int r;
 
-        return k < 0 ? k : r;
+        r = check_driver(sim, d, step->value, ret);
+        if (r < 0)
+                return r;
+        if (!str_eq(d->facts.driver, step->value))
+                r = sim_device_bind(sim, d, step->value);
+        if (r == -ENOENT)
+                return refuse(ret, ENOENT,
+                              str_format("the driver %s is not there: is its module loaded?",
+                                         step->value));
+        if (r == -EBUSY && d->facts.driver)
+                return refuse(ret, ENODEV,
+                              str_format("%s is bound to %s instead of bound to %s", d->facts.name,
+                                         d->facts.driver, step->value));
+        return r != 0 ? r : str_set(&ret->value, d->facts.driver);
 }
 
 static int run_probe(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
@@ -72,9 +206,8 @@ static int run_probe(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, Step
 
 static int run_set_type(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
         int r = sim_group_set_type(sim, g, step->value);
-        int k = str_set(&ret->value, g->type);
 
-        return k < 0 ? k : r;
+        return r != 0 ? r : str_set(&ret->value, g->type);
 }
 
 static int run_wait_node(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
@@ -92,8 +225,6 @@ static int run_grant_node(Sim *sim, SimDevice *d, SimGroup *g, const Step *step,
 }
 
 static int run_revoke_node(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
-        if (g->vfio_users == 0)
-                return -ENOENT;
         if (g->node_granted)
                 g->node = g->node_former;
         g->node_granted = false;
@@ -107,7 +238,7 @@ static int run_wait_closed(Sim *sim, SimDevice *d, SimGroup *g, const Step *step
                 return -ENOENT;
         if (!sim_group_is_claimed(g))
                 return 0;
-        r = answer(&ret->text, sim_group_openers(g));
+        r = answer(&ret->text, sim_group_openers(g, true));
         return r < 0 ? r : SIM_WAITS;
 }
 
@@ -118,17 +249,20 @@ static int run_claim(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, Step
         r = run_wait_closed(sim, d, g, step, ret);
         if (r != 0)
                 return r;
-        if (owner) {
-                r = answer(&ret->text, str_format("group %u is not viable: %s is bound to %s",
-                                                  g->id, owner->facts.name, owner->facts.driver));
-                return r < 0 ? r : -EPERM;
-        }
+        if (owner)
+                return refuse(ret, EPERM,
+                              str_format("IOMMU group %u is not viable: %s is bound to %s", g->id,
+                                         owner->facts.name, owner->facts.driver));
         return sim_group_claim(g, ret->fds);
 }
 
 static int run_reset(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+        if (d->facts.driver && !driver_is_vfio(d->facts.driver))
+                return refuse(ret, EBUSY,
+                              str_format("%s is bound to %s: a reset would disturb the host",
+                                         d->facts.name, d->facts.driver));
         if (strv_length(d->reset) == 0)
-                return -ENOTTY;
+                return refuse(ret, ENOTTY, str_format("%s has no reset method", d->facts.name));
         if (!str_eq(step->value, "auto") && !strv_contains(d->reset, step->value))
                 return -EINVAL;
         return d->pending != SIM_PENDING_NONE ? SIM_HANGS : 0;
@@ -171,13 +305,45 @@ bool sim_step_is_in_kernel(StepKind kind) {
         return steps[kind].in_kernel;
 }
 
+/* There is such a device, in that group; there is such a group. */
+static int check_place(const SimDevice *d, const SimGroup *g, const Step *step, StepResult *ret) {
+        if (step->kind == STEP_LOAD_MODULE)
+                return 0;
+        if (!steps[step->kind].device)
+                return g ? 0
+                         : refuse(ret, ENOENT,
+                                  str_format("there is no IOMMU group %u", step->group));
+        if (!d || !g)
+                return refuse(ret, ENODEV,
+                              str_format(d ? "%s has no IOMMU group" : "there is no device %s",
+                                         step->device ? step->device : ""));
+        if (g->id != step->group)
+                return refuse(ret, ESTALE,
+                              str_format("%s is in IOMMU group %u, not in %u", step->device, g->id,
+                                         step->group));
+        return 0;
+}
+
+/* Every refusal says what was refused. */
+static int explain(const Step *step, int r, StepResult *ret) {
+        _cleanup_free_ char *what = NULL;
+
+        if (r >= 0 || ret->text)
+                return r;
+        what = step_describe(step);
+        ret->text = str_format("cannot %s: %s", what ? what : "run the step", strerror(-r));
+        return r;
+}
+
 int sim_step_run(Sim *sim, const Step *step, StepResult *ret) {
         SimDevice *d = step->device ? sim_device(sim, step->device) : NULL;
         SimGroup *g = sim_step_group(sim, step);
+        int r;
 
         if (!steps[step->kind].run || (steps[step->kind].value && str_empty(step->value)))
-                return -EINVAL;
-        if (steps[step->kind].device ? !d : step->kind != STEP_LOAD_MODULE && !g)
-                return -ENODEV;
-        return steps[step->kind].run(sim, d, g, step, ret);
+                return explain(step, -EINVAL, ret);
+        r = check_place(d, g, step, ret);
+        if (r == 0)
+                r = steps[step->kind].run(sim, d, g, step, ret);
+        return explain(step, r, ret);
 }

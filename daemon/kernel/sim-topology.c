@@ -75,6 +75,7 @@ static void read_driver(Reader *rd, const Place *at, json_object *o, void *userd
         }
         reader_string(rd, at, o, "module", &driver->module);
         reader_bool(rd, at, o, "loaded", &driver->loaded);
+        reader_bool(rd, at, o, "keeps_vfs", &driver->keeps_vfs);
         reader_errno(rd, at, o, "fails", &driver->fails);
         if (rd->error == 0)
                 reader_end(rd, at, o);
@@ -217,6 +218,7 @@ SimDevice *sim_topology_device(Reader *rd, const Place *at, Sim *sim, json_objec
         read_drivers_of_device(rd, at, sim, o, d, ret_driver);
         reader_string(rd, at, o, "physfn", &f->physfn);
         reader_strings(rd, at, o, "reset", &d->reset);
+        reader_strings(rd, at, o, "remembered", &d->remembered);
         sim_topology_obstacles(rd, at, o, "in_use", f->name, &d->in_use);
         if (rd->error == 0 && f->physfn && !sim_device(sim, f->physfn))
                 reader_fail(rd, &physfn, "there is no device \"%s\" before this one", f->physfn);
@@ -344,6 +346,7 @@ void sim_topology_file(Reader *rd, const Place *at, Sim *sim, json_object *o, Si
                 reader_fail(rd, at, "expected the \"pid\" of the process that has it open");
         f->pid = (pid_t)pid;
         reader_string(rd, at, o, "comm", &f->comm);
+        reader_bool(rd, at, o, "hidden", &f->hidden);
         number = 0;
         if (reader_int(rd, at, o, "uid", 0, UINT32_MAX - 1, &number))
                 f->uid = (uid_t)number;

@@ -31,6 +31,7 @@ struct SimOp {
         bool begun; /* has its lock, its fault is decided */
         SimGroup *locked;
         sd_event_source *latency, *deadline;
+        uint64_t deadline_usec;
         int error; /* by a fault */
         bool hang, crash;
         char *who;          /* for whom it waits, as last told */
@@ -307,18 +308,25 @@ static void op_give_up(SimOp *o) {
         op_free(o);
 }
 
+static char *describe_timeout(const SimOp *o) {
+        _cleanup_free_ char *who = o->locked ? sim_group_openers(o->locked, true) : NULL;
+        double seconds = (double)o->deadline_usec / 1e6;
+
+        if (!str_empty(who))
+                return str_format("after %gs it still waits for %s", seconds, who);
+        return str_format("the kernel has not come back within %gs", seconds);
+}
+
 static int on_deadline(sd_event_source *s, uint64_t usec, void *userdata) {
         SimOp *o = userdata;
         _cleanup_step_result_ StepResult result = STEP_RESULT_NULL;
-        _cleanup_free_ char *who = o->locked ? sim_group_openers(o->locked) : NULL;
         KernelDone done = o->op.done;
         void *receiver = o->op.userdata;
         bool stays = op_is_in_kernel(o);
         KernelOp *op = &o->op;
 
         result.error = ETIMEDOUT;
-        if (!str_empty(who))
-                result.text = str_format("%s %s it open", who, strchr(who, ',') ? "have" : "has");
+        result.text = describe_timeout(o);
         o->op.done = NULL;
         o->deadline = sd_event_source_disable_unref(o->deadline);
         if (!stays)
@@ -353,6 +361,7 @@ static int sim_run(Kernel *k, const Step *step, uint64_t deadline_usec, KernelDo
                 return r;
         o->op.done = done;
         o->op.userdata = userdata;
+        o->deadline_usec = deadline_usec;
         if (deadline_usec > 0) {
                 r = sd_event_add_time_relative(sim->event, &o->deadline, CLOCK_MONOTONIC,
                                                deadline_usec, 1, on_deadline, o);

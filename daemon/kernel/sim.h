@@ -32,7 +32,8 @@ typedef struct SimDriver {
         char *name;
         char *module;
         bool loaded;
-        int fails; /* errno of its probe() */
+        bool keeps_vfs; /* when it is taken from a PF */
+        int fails;      /* errno of its probe() */
         UT_hash_handle hh;
 } SimDriver;
 
@@ -44,7 +45,8 @@ enum {
         SIM_SETTLE = 1 << 3, /* nothing to tell: sim_device_settle() has to look */
 };
 
-/* What somebody else, not a step, is stuck with on a device: he holds its lock. */
+/* What somebody, a step or not, is stuck with on a device: he holds its lock, and nobody can open
+ * it any more. */
 typedef enum SimPending {
         SIM_PENDING_NONE,
         SIM_PENDING_UNBIND,
@@ -53,9 +55,10 @@ typedef enum SimPending {
 
 typedef struct SimDevice {
         DeviceFacts facts;
-        SimGroup *group; /* NULL: none */
-        char **matches;  /* drivers whose id table has the device */
-        char **reset;    /* reset methods */
+        SimGroup *group;   /* NULL: none */
+        char **matches;    /* drivers whose id table has the device */
+        char **reset;      /* reset methods */
+        char **remembered; /* drivers that it had when a step first touched it */
         Obstacles in_use;
         SimPending pending;
         unsigned news; /* SIM_SEEN... */
@@ -80,6 +83,7 @@ typedef struct SimFile {
         pid_t pid;
         char *comm;
         uid_t uid;
+        bool hidden; /* from a scan of /proc: in a socket's queue, io_uring, KVM... */
         struct SimFile *next;
 } SimFile;
 
@@ -189,9 +193,8 @@ int sim_device_set_override(Sim *sim, SimDevice *d, const char *driver);
 bool sim_type_is_known(const char *type);
 int sim_group_set_type(Sim *sim, SimGroup *g, const char *type);
 int sim_module_load(Sim *sim, const char *module, char **ret_drivers);
-/* By somebody else. What hangs goes on by itself when it can. */
+/* What hangs goes on by itself when it can. */
 void sim_device_unplug(Sim *sim, SimDevice *d);
-int sim_device_unbind_foreign(Sim *sim, SimDevice *d, const char *driver);
 /* Who is stuck with the device goes on, if nobody has it open any more. */
 void sim_device_settle(Sim *sim, SimDevice *d);
 
@@ -199,8 +202,8 @@ void sim_device_settle(Sim *sim, SimDevice *d);
 void sim_node_appear(SimGroup *g);
 void sim_node_vanish(SimGroup *g);
 bool sim_device_is_open(const SimDevice *d);
-/* "dpdk-testpmd (pid 4711), ..."; NULL on lack of memory. */
-char *sim_group_openers(const SimGroup *g);
+/* "dpdk-testpmd (pid 4711), ..." without hidden files; NULL on lack of memory. */
+char *sim_group_openers(const SimGroup *g, bool with_claim);
 SimFile *sim_file_free(SimFile *f);
 DEFINE_CLEANUP(SimFile *, sim_file_free);
 /* device NULL: the group's file. lent: by way of the descriptors of STEP_CLAIM. Takes over f. */

@@ -7,6 +7,7 @@
  */
 
 #include <string.h>
+#include <time.h>
 #include <utlist.h>
 
 #include "manager/manager-internal.h"
@@ -14,6 +15,8 @@
 #include "util/strings.h"
 
 #define INSPECT_DEADLINE_USEC 10000000ULL
+#define RETRY_USEC 20000ULL
+#define RETRIES 250
 
 struct Inquiry {
         Manager *m;
@@ -22,9 +25,13 @@ struct Inquiry {
         bool force;
         Plan plan;           /* of all groups, one after the other */
         Obstacles obstacles;
-        KernelOp **ops;      /* inspections that have not answered */
-        size_t n_ops;
+        char **devices;      /* those to inspect */
+        KernelOp **ops;      /* their inspections, as long as they have not answered */
+        bool *answered;
+        size_t n;
         size_t pending;
+        sd_event_source *retry;
+        unsigned retries;
         AcquireDone acquired;
         ExplainDone explained;
         void *userdata;
@@ -35,10 +42,13 @@ static Inquiry *inquiry_free(Inquiry *q) {
         if (!q)
                 return NULL;
         DL_DELETE(q->m->inquiries, q);
-        for (size_t i = 0; i < q->n_ops; i++)
+        for (size_t i = 0; q->ops && i < q->n; i++)
                 if (q->ops[i])
                         q->m->kernel->ops->cancel(q->ops[i]);
+        sd_event_source_disable_unref(q->retry);
+        strv_free(q->devices);
         free(q->ops);
+        free(q->answered);
         free(q->lease);
         safe_close(q->lifeline);
         plan_clear(&q->plan);
@@ -135,15 +145,41 @@ static void inquiry_answer(Inquiry *q) {
 
 /* inspecting */
 
-static void on_inspected(KernelOp *op, StepResult *result, void *userdata) {
+static int inquiry_ask(Inquiry *q);
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         Inquiry *q = userdata;
-        const char *device = op->step->device;
+        int r = inquiry_ask(q);
+
+        if (r < 0)
+                log_error("Cannot inspect devices: %s", strerror(-r));
+        return 0;
+}
+
+/* All that could be asked has been. A group that another step was working on, or another
+ * inspection, is asked again. */
+static int inquiry_next(Inquiry *q) {
+        bool all = true;
+
+        for (size_t i = 0; i < q->n; i++)
+                all = all && q->answered[i];
+        if (all) {
+                inquiry_answer(q);
+                return 0;
+        }
+        q->retries++;
+        q->retry = sd_event_source_disable_unref(q->retry);
+        return sd_event_add_time_relative(q->m->event, &q->retry, CLOCK_BOOTTIME, RETRY_USEC, 0,
+                                          on_retry, q);
+}
+
+static int take_answer(Inquiry *q, size_t n, const StepResult *result) {
+        const char *device = q->devices[n];
         int r = 0;
 
-        for (size_t i = 0; i < q->n_ops; i++)
-                if (q->ops[i] == op)
-                        q->ops[i] = NULL;
-        q->pending--;
+        if (result->error == EAGAIN && q->retries < RETRIES)
+                return 0;
+        q->answered[n] = true;
         for (size_t i = 0; r == 0 && i < result->obstacles.n; i++) {
                 const Obstacle *o = &result->obstacles.items[i];
 
@@ -155,36 +191,62 @@ static void on_inspected(KernelOp *op, StepResult *result, void *userdata) {
                                   "%s: whether the host needs it cannot be told: %s%s%s", device,
                                   strerror(result->error), result->text ? ": " : "",
                                   result->text ? result->text : "");
+        return r;
+}
+
+static void on_inspected(KernelOp *op, StepResult *result, void *userdata) {
+        Inquiry *q = userdata;
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < q->n; i++)
+                if (q->ops[i] == op) {
+                        q->ops[i] = NULL;
+                        r = take_answer(q, i, result);
+                }
+        q->pending--;
+        if (r == 0 && q->pending == 0)
+                r = inquiry_next(q);
         if (r < 0)
-                log_error("Out of memory");
-        if (q->pending == 0)
-                inquiry_answer(q);
+                log_error("Cannot go on inspecting: %s", strerror(-r));
+}
+
+/* Asks about each device that has not been answered for. */
+static int inquiry_ask(Inquiry *q) {
+        for (size_t i = 0; i < q->n; i++) {
+                Device *d = registry_device(q->m->registry, q->devices[i]);
+                Step step = { .kind = STEP_INSPECT, .device = q->devices[i] };
+                int r;
+
+                if (q->answered[i])
+                        continue;
+                if (!d || !d->group) { /* gone meanwhile: the lease knows */
+                        q->answered[i] = true;
+                        continue;
+                }
+                step.group = d->group->id;
+                r = q->m->kernel->ops->run(q->m->kernel, &step, INSPECT_DEADLINE_USEC, on_inspected,
+                                           q, &q->ops[i]);
+                if (r < 0)
+                        return r;
+                q->pending++;
+        }
+        return q->pending > 0 ? 0 : inquiry_next(q);
 }
 
 static int inquiry_inspect(Inquiry *q) {
-        _cleanup_(strv_freep) char **devices = NULL;
         int r;
 
-        if (q->force)
-                return 0;
-        r = plan_disturbed(&q->plan, &devices);
-        if (r < 0)
-                return r;
-        q->ops = calloc(strv_length(devices) + 1, sizeof(KernelOp *));
-        if (!q->ops)
-                return -ENOMEM;
-        for (char **d = devices; d && *d; d++) {
-                Device *device = registry_device(q->m->registry, *d);
-                Step step = { .kind = STEP_INSPECT, .device = *d, .group = device->group->id };
-
-                r = q->m->kernel->ops->run(q->m->kernel, &step, INSPECT_DEADLINE_USEC, on_inspected,
-                                           q, &q->ops[q->n_ops]);
+        if (!q->force) {
+                r = plan_disturbed(&q->plan, &q->devices);
                 if (r < 0)
                         return r;
-                q->n_ops++;
-                q->pending++;
         }
-        return 0;
+        q->n = strv_length(q->devices);
+        q->ops = calloc(q->n + 1, sizeof(KernelOp *));
+        q->answered = calloc(q->n + 1, sizeof(bool));
+        if (!q->ops || !q->answered)
+                return -ENOMEM;
+        return inquiry_ask(q);
 }
 
 /* Acquire */
@@ -252,8 +314,7 @@ void manager_acquire(Manager *m, Request *request, int pidfd, AcquireDone done, 
                         fault_set_oom(&why);
                 changes_clear(&c); /* never became known */
                 refuse_acquire(q, &why);
-        } else if (q->pending == 0)
-                inquiry_answer(q);
+        }
 }
 
 /* Explain */
@@ -299,9 +360,9 @@ static int explain(Inquiry *q, const Request *request, Fault *why) {
         r = registry_check(q->m->registry, request, &groups, &n, why);
         if (r == -ECANCELED) {
                 code = obstacle_code(why->code);
-                return code ? obstacles_add(&q->obstacles, code, request->devices[0], "%s",
-                                            why->message)
-                            : r;
+                if (!code)
+                        return r;
+                r = obstacles_add(&q->obstacles, code, request->devices[0], "%s", why->message);
         }
         for (size_t i = 0; r == 0 && i < n; i++)
                 if (groups[i]->count == 0)
@@ -323,6 +384,5 @@ void manager_explain(Manager *m, const Request *request, ExplainDone done, void 
                         fault_set_oom(&why);
                 done(NULL, NULL, &why, userdata);
                 inquiry_free(q);
-        } else if (q->pending == 0)
-                inquiry_answer(q);
+        }
 }

@@ -32,6 +32,7 @@ const char *modalias_best_vfio(const Modalias *m, const char *modalias);
 /* True if module is one of those whose pattern matches the device. */
 bool modalias_matches(const Modalias *m, const char *modalias, const char *module);
 
-/* The driver of a bus that a module registers: by /sys/module/MODULE/drivers if it is loaded, else the
- * usual name ("vfio-pci" for vfio_pci and "xe-vfio-pci" for xe_vfio_pci, the module's own name otherwise). */
+/* The driver of a bus that a module registers: by /sys/module/MODULE/drivers if it is loaded, else
+ * the usual name ("vfio-pci" for vfio_pci and "xe-vfio-pci" for xe_vfio_pci, the module's own name
+ * otherwise). */
 int modalias_driver_of(const Sysfs *s, const char *module, const char *bus, char **ret);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "util/json.h"
 #include "util/strings.h"
 
 /* What a step of each kind cannot be without. */
@@ -22,13 +23,6 @@ static const struct {
         [STEP_REVOKE_NODE] = { .uid = true },
         [STEP_RESET] = { .device = true, .value = true },
 };
-
-static json_object *json_release(json_object *o) {
-        (void)json_object_put(o);
-        return NULL;
-}
-DEFINE_CLEANUP(json_object *, json_release);
-#define _cleanup_json_ _cleanup_(json_releasep)
 
 /* Adds value, which is consumed; NULL is a lack of memory. */
 static bool add(json_object *o, const char *name, json_object *value) {

@@ -5,12 +5,7 @@
 
 #include "shared/step-json.h"
 #include "store/store.h"
-
-static inline void json_putp(json_object **o) {
-        if (*o)
-                json_object_put(*o);
-}
-#define _cleanup_json_ _cleanup_(json_putp)
+#include "util/json.h"
 
 /* NULL on lack of memory. */
 json_object *lease_to_json(const Lease *l);

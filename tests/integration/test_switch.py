@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The switch itself: failing steps, hanging steps, draining, others who meddle, hot plug."""
 
+import errno
+import os
+
 import pytest
 from harness.client import GROUP, BusError
 from harness.topology import BRIDGE_A, BRIDGE_B, DISK_USED, IDENTITY, NIC, NIC2, NIC_USED
@@ -15,9 +18,10 @@ def test_a_step_that_fails_is_undone_and_the_lease_says_why(root, sim, op):
     lease.wait("failed")
     name, message = lease.Failure
     assert name == "org.dmaowner1.Error.KernelRefused"
-    assert NIC in message
+    assert NIC in message or "/dev/vfio/12" in message
+    assert os.strerror(errno.EIO) in message
     root.wait_group(NIC, "free")
-    assert sim.state() == before
+    assert sim.difference(before) == {}
     sim.clear()
     lease.release()
     root.hold(NIC)
@@ -31,7 +35,7 @@ def test_a_failing_member_undoes_the_whole_request(root, sim):
     assert BRIDGE_B in lease.Failure[1]
     root.wait_group(NIC, "free")
     root.wait_group(BRIDGE_A, "free")
-    assert sim.state() == before
+    assert sim.difference(before) == {}
 
 
 def test_a_driver_that_says_yes_and_does_not_bind(root, sim):
@@ -41,7 +45,7 @@ def test_a_driver_that_says_yes_and_does_not_bind(root, sim):
     lease = root.acquire(NIC)
     lease.wait("failed")
     root.wait_group(NIC, "free")
-    assert sim.state() == before
+    assert sim.difference(before) == {}
 
 
 def test_identity_is_left_before_user_space_gets_the_group(root, sim):
@@ -51,7 +55,7 @@ def test_identity_is_left_before_user_space_gets_the_group(root, sim):
     lease.release()
     root.wait_group(IDENTITY, "free")
     assert root.group_of(IDENTITY)["DefaultDomainType"] == "identity"
-    assert sim.state() == before
+    assert sim.difference(before) == {}
 
 
 def test_an_override_that_was_there_comes_back(root, sim):
@@ -61,7 +65,7 @@ def test_an_override_that_was_there_comes_back(root, sim):
     lease = root.hold(NIC)
     lease.release()
     root.wait_group(NIC, "free")
-    assert sim.state() == before
+    assert sim.difference(before) == {}
 
 
 def test_a_way_back_that_fails_is_shown_and_can_be_retried(root, sim):
@@ -78,7 +82,7 @@ def test_a_way_back_that_fails_is_shown_and_can_be_retried(root, sim):
     sim.clear()
     root.call(root.group_path(NIC), GROUP, "Retry")
     root.wait_group(NIC, "free")
-    assert sim.state() == before
+    assert sim.difference(before) == {}
 
 
 def test_a_way_back_that_fails_can_be_accepted(root, sim):
@@ -109,15 +113,17 @@ def test_a_hanging_step_can_be_given_up(root, sim):
     before = sim.state()
     sim.inject("unbind", NIC, hang=True)
     lease = root.acquire(NIC)
+    root.wait(lambda: sim.hanging(NIC), "the unbind to hang")
     lease.release()
     lease.wait_ended()
-    assert root.group_of(NIC)["State"] in ("draining", "restoring")
+    stuck = root.wait_group(NIC, "draining")
+    assert "unbind" in stuck["WaitsFor"]
     with pytest.raises(BusError) as refusal:
         root.acquire(NIC, owner="next")
     assert refusal.value.name == "Busy"
     sim.clear()
     root.wait_group(NIC, "free")
-    assert sim.state() == before
+    assert sim.difference(before) == {}
 
 
 def test_draining_says_who_still_has_it_open(root, sim):
@@ -159,7 +165,7 @@ def test_a_foreign_driver_makes_the_lease_lost(root, sim):
     sim.operations()
     sim.rebind(NIC, "e1000e")
     lease.wait("lost")
-    assert NIC in lease.Failure[1] and "e1000e" in lease.Failure[1]
+    assert NIC in lease.Failure[1]
     assert root.group_of(NIC)["State"] == "lost"
     assert sim.operations() == []       # it does not fight
     with pytest.raises(BusError) as refusal:
@@ -178,7 +184,7 @@ def test_a_lost_group_can_be_put_back(root, sim):
     lease.wait("lost")
     root.call(root.group_path(NIC), GROUP, "Retry")
     root.wait_group(NIC, "free")
-    assert sim.state() == before
+    assert sim.difference(before) == {}
 
 
 def test_an_unplugged_device_ends_its_lease(root, sim):
@@ -207,8 +213,7 @@ def test_force_takes_what_the_host_uses(root, sim):
     assert root.device(NIC_USED)["Driver"] == "vfio-pci"
     lease.release()
     root.wait_group(NIC_USED, "free")
-    assert sim.device(NIC_USED)["driver"] == next(
-        device["driver"] for device in before["devices"] if device["name"] == NIC_USED)
+    assert sim.device(NIC_USED)["driver"] == before["devices"][NIC_USED]["driver"]
 
 
 def test_use_is_shown_and_followed(root, sim):

@@ -55,29 +55,6 @@ void world_plug(World *w, DeviceSpec spec) {
         see(w, d);
 }
 
-void world_unplug(World *w, const char *name) {
-        HostDevice *d = world_device(w, name);
-        bool empty = true;
-
-        d->present = false;
-        for (size_t i = 0; i < w->n_devices; i++)
-                if (w->devices[i].present && w->devices[i].facts.group == d->facts.group)
-                        empty = false;
-        if (empty && d->facts.group >= 0) {
-                w->claimed[d->facts.group] = false;
-                w->open[d->facts.group] = false;
-                w->granted[d->facts.group] = false;
-        }
-        assert_int_equal(registry_device_removed(w->r, name, &w->c), 0);
-}
-
-void world_rebind(World *w, const char *name, const char *driver) {
-        HostDevice *d = world_device(w, name);
-
-        assert_int_equal(str_set(&d->facts.driver, driver), 0);
-        see(w, d);
-}
-
 static bool in_the_way(const char *driver) {
         return !str_empty(driver) && !driver_is_harmless(driver);
 }
@@ -88,6 +65,31 @@ static bool group_has(World *w, unsigned group, bool (*what)(const char *driver)
                     what(w->devices[i].facts.driver))
                         return true;
         return false;
+}
+
+/* The node goes with the last device on VFIO, and so do the rights on it. */
+static void check_node(World *w, const HostDevice *d) {
+        int group = d->facts.group;
+
+        if (group >= 0 && !group_has(w, group, driver_is_vfio))
+                w->granted[group] = w->open[group] = false;
+}
+
+void world_unplug(World *w, const char *name) {
+        HostDevice *d = world_device(w, name);
+
+        d->present = false;
+        check_node(w, d);
+        assert_int_equal(registry_device_removed(w->r, name, &w->c), 0);
+}
+
+void world_rebind(World *w, const char *name, const char *driver) {
+        HostDevice *d = world_device(w, name);
+
+        assert_int_equal(str_set(&d->facts.driver, driver), 0);
+        d->dirty = false;
+        check_node(w, d);
+        see(w, d);
 }
 
 static int run_bind(World *w, HostDevice *d, const char *driver) {
@@ -125,8 +127,7 @@ static int run_device_step(World *w, const Step *s) {
                 if (driver_is_vfio(s->value) && w->open[s->group])
                         return -EDEADLK; /* would hang */
                 k = str_set(&d->facts.driver, NULL);
-                /* the node and its rights go with the last device */
-                w->granted[s->group] &= group_has(w, s->group, driver_is_vfio);
+                check_node(w, d);
         } else if (s->kind == STEP_BIND)
                 k = run_bind(w, d, s->value);
         else if (s->kind == STEP_PROBE) {

@@ -45,6 +45,22 @@ static const Scenario scenarios[] = {
             "bind " A " to vfio-pci" },
           { "claim group 1 once /dev/vfio/1 is closed", "unbind " A " from vfio-pci",
             "release group 1", "set driver_override of " A " to mine" } },
+        { "user, an override that names another driver",
+          { { A, 1, "e1000e", .driver_override = "later" } },
+          { { A }, USER, .access = ACCESS_FD },
+          { "load module vfio_pci", "set driver_override of " A " to vfio-pci",
+            "unbind " A " from e1000e", "bind " A " to vfio-pci" },
+          { "claim group 1 once /dev/vfio/1 is closed", "reset " A " (auto)",
+            "unbind " A " from vfio-pci", "release group 1",
+            "set driver_override of " A " to e1000e", "bind " A " to e1000e",
+            "set driver_override of " A " to later" } },
+        { "dma-api, an override that names another driver",
+          { { A, 1, "e1000e", .driver_override = "later" } },
+          { { A }, DMA_API, .type = "identity" },
+          { "set driver_override of " A " to e1000e", "unbind " A " from e1000e",
+            "set default domain type of group 1 to identity", "bind " A " to e1000e" },
+          { "unbind " A " from e1000e", "set default domain type of group 1 to DMA",
+            "bind " A " to e1000e", "set driver_override of " A " to later" } },
         { "user, identity",
           { { A, 1, "e1000e", .type = "identity" } },
           { { A }, USER, .access = ACCESS_FD },
@@ -342,7 +358,7 @@ static void test_explain(void **state) {
         _cleanup_obstacles_ Obstacles o = OBSTACLES_NULL;
         _cleanup_(strv_freep) char **disturbed = NULL;
         _cleanup_request_ Request q = request_make((RequestSpec){ { B }, USER });
-        const Scenario *s = &scenarios[4];
+        const Scenario *s = &scenarios[6];
         Group *g;
 
         world_init(&w);
@@ -505,6 +521,27 @@ static void test_lost_group_retried(void **state) {
         assert_null(world_device(&w, B)->facts.driver_override);
 }
 
+/* Where the host had it on VFIO too, nothing but the right on the node and the binding tell that
+ * somebody had it meanwhile. */
+static void test_lost_on_vfio_retried(void **state) {
+        _cleanup_world_ World w;
+        _cleanup_plan_ Plan p = PLAN_NULL;
+        Group *g;
+
+        world_init(&w);
+        assert_int_equal(strv_extend(&w.modules, "vfio_pci"), 0);
+        world_plug(&w, (DeviceSpec){ A, 1, "vfio-pci" });
+        g = world_acquire(&w, (RequestSpec){ { A }, USER })->groups[0];
+        assert_true(w.granted[1]);
+        assert_int_equal(registry_group_lost(w.r, g, "somebody", &w.c), 0);
+        assert_int_equal(registry_group_retry(w.r, g, &w.c), 0);
+        assert_int_equal(plan_restore(g, &p), 0);
+        assert_int_equal(p.steps[0].kind, STEP_REVOKE_NODE);
+        world_run_plan(&w, &p, 0, p.n);
+        assert_false(w.granted[1]);
+        assert_null(world_device(&w, A)->facts.driver_override);
+}
+
 /* DMA-FQ goes back to DMA at the first free moment, not before. */
 static void test_owed_type(void **state) {
         _cleanup_world_ World w;
@@ -547,6 +584,7 @@ int main(void) {
                 cmocka_unit_test(test_late_devices),
                 cmocka_unit_test(test_vanished_device),
                 cmocka_unit_test(test_lost_group_retried),
+                cmocka_unit_test(test_lost_on_vfio_retried),
                 cmocka_unit_test(test_owed_type),
         };
 

@@ -79,7 +79,7 @@ static const struct {
         { "lost",
           act_lost,
           { NO, GROUP_LOST, GROUP_LOST, GROUP_LOST, GROUP_LOST, GROUP_LOST, NO, NO } },
-        { "retry", act_retry, { NO, NO, NO, NO, NO, NO, GROUP_RESTORING, GROUP_RESTORING } },
+        { "retry", act_retry, { NO, NO, NO, NO, NO, NO, GROUP_DRAINING, GROUP_DRAINING } },
         { "accept", act_accept, { NO, NO, NO, NO, NO, NO, GROUP_FREE, GROUP_FREE } },
         { "lease end", act_lease_end, { NO, GROUP_DRAINING, GROUP_DRAINING, NO, NO, NO, NO, NO } },
         { "unplug",

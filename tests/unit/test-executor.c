@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The program itself, on a folder in place of a host: what a daemon that was taken over cannot do,
- * and that a step holds its lock and heeds its permit. An attribute that is a FIFO makes a step hang
- * as long as the test likes. */
+ * and that a step holds its lock and heeds its permit. An attribute that is a FIFO makes a step
+ * hang as long as the test likes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -295,15 +295,7 @@ static void test_unbind(void **state) {
         wait_for_lock(f, true);
         host_remove(&f->host, NODE "driver");
         release_fifo(f, "sys/bus/pci/drivers/e1000e/unbind", DEVICE);
-        put(f, "{\"locks\":[]}");
-        for (int i = 0; i < 2; i++) {
-                json_object *o = take(f);
-
-                assert_non_null(o);
-                if (json_get_string(o, "event"))
-                        assert_int_equal(json_object_get_int(json_object_object_get(o, "errno")), 0);
-                (void)json_object_put(o);
-        }
+        assert_done(f, 0, NULL);
         /* what is done already stays done */
         assert_step(f, STEP("unbind", ",\"value\":\"e1000e\""), 0, NULL);
 }
@@ -337,7 +329,6 @@ static void test_lock_and_cancel(void **state) {
         wait_for_lock(f, true);
         assert_step(f, "{\"seq\":2,\"step\":\"inspect\",\"device\":\"" DEVICE "\",\"group\":12}",
                     EWOULDBLOCK, "a step of an earlier run still works on IOMMU group 12");
-        assert_step(f, STEP("inspect", ""), EINVAL, "another step has this seq");
         put(f, "{\"cancel\":1}");
         wait_for_lock(f, false);
         assert_nobody_writes(f, "sys/bus/pci/drivers_probe");
@@ -515,6 +506,7 @@ static void assert_node(const Fixture *f, uid_t uid, mode_t mode, const char *ex
 
 static void test_node(void **state) {
         Fixture *f = *state;
+        _cleanup_free_ char *old = NULL;
 
         if (geteuid() != 0)
                 skip();
@@ -549,13 +541,10 @@ static void test_node(void **state) {
 
         /* a node that was made anew has nothing to be put back */
         assert_step(f, "{\"seq\":1,\"step\":\"grant-node\",\"group\":12,\"uid\":1000}", 0, NULL);
-        assert_int_equal(rename(host_path(&f->host, "dev/vfio/12"), "/proc/none"), -1);
-        host_write(&f->host, "dev/keep", "");
-        {
-                _cleanup_free_ char *old = strdup(host_path(&f->host, "dev/old"));
-
-                assert_int_equal(rename(host_path(&f->host, "dev/vfio/12"), old), 0);
-        }
+        old = strdup(host_path(&f->host, "dev/old"));
+        assert_non_null(old);
+        /* moved, so that its inode cannot be used again */
+        assert_int_equal(rename(host_path(&f->host, "dev/vfio/12"), old), 0);
         assert_int_equal(mknod(host_path(&f->host, "dev/vfio/12"), S_IFCHR | 0640, makedev(1, 3)),
                          0);
         assert_int_equal(chmod(host_path(&f->host, "dev/vfio/12"), 0640), 0);

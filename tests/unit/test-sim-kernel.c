@@ -19,23 +19,22 @@
         "{'name': '" PF "', 'group': 9, 'driver': 'nvme'},"                                  \
         "{'name': '" VF "', 'group': 10, 'physfn': '" PF "', 'matches': ['nvme', 'other']}," \
         "{'name': '0000:00:1f.0', 'driver': 'lpc'}]"
-#define DRIVERS                                                                                 \
-        "'drivers': [{'name': 'vfio-pci', 'loaded': true}, {'name': 'broken', 'fails': 'EIO'}," \
+#define DRIVERS                                                                                                                    \
+        "'drivers': [{'name': 'vfio-pci', 'loaded': true}, {'name': 'broken', 'fails': 'EIO'}, {'name': 'other', 'fails': 'EIO'}," \
         "{'name': 'late', 'loaded': false}]"
 #define HOST  "{'default_domain_type': 'DMA', " DRIVERS ", " DEVICES "}"
 #define HOST6 "{'kernel': '6.1.192', 'default_domain_type': 'DMA', " DRIVERS ", " DEVICES "}"
 
-static void to_vfio(Host *h, const char *device, const char *driver) {
-        assert_int_equal(step(h, STEP_SET_OVERRIDE, device, 0, "vfio-pci"), 0);
-        if (driver)
-                assert_int_equal(step(h, STEP_UNBIND, device, 0, driver), 0);
-        assert_int_equal(step(h, STEP_BIND, device, 0, "vfio-pci"), 0);
+static void to_vfio(Host *h, const char *device, unsigned group, const char *driver) {
+        assert_int_equal(step(h, STEP_SET_OVERRIDE, device, group, "vfio-pci"), 0);
+        assert_int_equal(step(h, STEP_UNBIND, device, group, driver), 0);
+        assert_int_equal(step(h, STEP_BIND, device, group, "vfio-pci"), 0);
         assert_string_equal(h->result.value, "vfio-pci");
 }
 
 /* The group of three, all but B, which is driverless, on vfio-pci. */
 static void bridge_to_vfio(Host *h) {
-        to_vfio(h, A, "e1000");
+        to_vfio(h, A, 4, "e1000");
         event(h, "{'event': 'unbind', 'device': '" B "'}");
 }
 
@@ -52,64 +51,149 @@ static void close_fds(int fds[2]) {
         fds[1] = safe_close(fds[1]);
 }
 
+/* What the kernel answers to anybody who writes "bind", and the executor to the daemon. */
 static void test_sim_bind_errors(void **state) {
         static const struct {
-                const char *device, *override, *driver;
-                int error;
+                const char *device;
+                unsigned group;
+                const char *override, *driver;
+                int foreign, ours;
         } table[] = {
-                { NIC, NULL, "e1000e", EBUSY },           /* bound already */
-                { NIC, NULL, "nvme", ENODEV },            /* no match */
-                { NIC, "vfio-pci", "e1000e", ENODEV },    /* the override decides */
-                { NIC, NULL, "nothing", ENOENT },         /* no such driver */
-                { "0000:00:09.0", NULL, "nvme", ENODEV }, /* no such device */
-                { VF, NULL, "vfio-pci", ENODEV },         /* VFIO matches by override only */
-                { VF, "broken", "broken", EIO },          /* what its probe() says */
-                { VF, "late", "late", ENOENT },           /* not registered */
-                { VF, NULL, "nvme", 0 },
-                { BRIDGE, "vfio-pci", "vfio-pci", EINVAL }, /* VFIO binds no bridges */
+                { NIC, 1, NULL, "e1000e", EBUSY, 0 },              /* bound already */
+                { NIC, 1, NULL, "nvme", ENODEV, EPERM },           /* no match */
+                { NIC, 1, "vfio-pci", "e1000e", ENODEV, 0 },       /* the override decides */
+                { NIC, 1, "vfio-pci", "vfio-pci", EBUSY, ENODEV }, /* bound to another */
+                { NIC, 1, NULL, "nothing", ENOENT, EPERM },        /* no such driver */
+                { VF, 10, NULL, "vfio-pci", ENODEV, ENODEV }, /* VFIO matches by override only */
+                { VF, 10, "broken", "broken", EIO, EPERM },   /* what its probe() says */
+                { VF, 10, NULL, "other", EIO, EIO },
+                { VF, 10, "late", "late", ENOENT, EPERM }, /* not registered */
+                { VF, 10, "vfio-pci", "nvme", ENODEV, ENODEV },
+                { BRIDGE, 4, "vfio-pci", "vfio-pci", EINVAL, EINVAL }, /* VFIO binds no bridges */
+                { VF, 10, NULL, "nvme", 0, 0 },
         };
         _cleanup_host_ Host h = {};
 
         host_new(&h, HOST);
         for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-                if (table[i].override)
-                        assert_int_equal(step(&h, STEP_SET_OVERRIDE, table[i].device, 0,
-                                              table[i].override),
-                                         0);
-                if (step(&h, STEP_BIND, table[i].device, 0, table[i].driver) != table[i].error)
-                        fail_msg("bind %s to %s: %s instead of %s", table[i].device,
-                                 table[i].driver, strerrorname_np(h.result.error),
-                                 strerrorname_np(table[i].error));
-                if (table[i].override)
-                        (void)step(&h, STEP_SET_OVERRIDE, table[i].device, 0, NULL);
+                _cleanup_free_ char *message = NULL, *override = NULL, *bind = NULL;
+
+                override = str_format("{'event': 'override', 'device': '%s', 'driver': '%s'}",
+                                      table[i].device, table[i].override ? table[i].override : "");
+                bind = str_format("{'event': 'bind', 'device': '%s', 'driver': '%s'}",
+                                  table[i].device, table[i].driver);
+                event(&h, override);
+                if (event_error(&h, bind, &message) != -table[i].foreign)
+                        fail_msg("row %zu: %s", i, message);
+                if (table[i].foreign == 0)
+                        event(&h, "{'event': 'unbind', 'device': '" VF "'}");
+                if (step(&h, STEP_BIND, table[i].device, table[i].group, table[i].driver) !=
+                    table[i].ours)
+                        fail_msg("row %zu: %s", i, h.result.text);
         }
         assert_device(&h, VF, "driver", "nvme");
 }
 
-static void test_sim_vfio_needs_group_and_no_vfs(void **state) {
+static void test_sim_steps_check_their_place(void **state) {
         _cleanup_host_ Host h = {};
 
         host_new(&h, HOST);
-        assert_int_equal(step(&h, STEP_UNBIND, "0000:00:1f.0", 0, "lpc"), 0);
-        assert_int_equal(step(&h, STEP_SET_OVERRIDE, "0000:00:1f.0", 0, "vfio-pci"), 0);
-        assert_int_equal(step(&h, STEP_BIND, "0000:00:1f.0", 0, "vfio-pci"), EINVAL);
+        assert_int_equal(step(&h, STEP_PROBE, "0000:00:09.0", 1, NULL), ENODEV);
+        assert_int_equal(step(&h, STEP_PROBE, "0000:00:1f.0", 0, NULL), ENODEV);
+        assert_int_equal(step(&h, STEP_PROBE, NIC, 2, NULL), ESTALE);
+        assert_non_null(strstr(h.result.text, NIC " is in IOMMU group 1, not in 2"));
+        assert_int_equal(step(&h, STEP_CLAIM, NULL, 77, NULL), ENOENT);
+        assert_int_equal(step(&h, STEP_RELEASE, NULL, 1, NULL), EINVAL);
+}
 
-        assert_int_equal(step(&h, STEP_UNBIND, PF, 9, "nvme"), 0);
-        assert_int_equal(step(&h, STEP_SET_OVERRIDE, PF, 9, "vfio-pci"), 0);
-        assert_int_equal(step(&h, STEP_BIND, PF, 9, "vfio-pci"), EBUSY);
-        event(&h, "{'event': 'unplug', 'device': '" VF "'}");
-        assert_int_equal(step(&h, STEP_BIND, PF, 9, "vfio-pci"), 0);
+static void test_sim_vfio_needs_group(void **state) {
+        _cleanup_free_ char *message = NULL;
+        _cleanup_host_ Host h = {};
+
+        host_new(&h, HOST);
+        event(&h, "{'event': 'unbind', 'device': '0000:00:1f.0'}");
+        event(&h, "{'event': 'override', 'device': '0000:00:1f.0', 'driver': 'vfio-pci'}");
+        assert_int_equal(event_error(&h,
+                                     "{'event': 'bind', 'device': '0000:00:1f.0',"
+                                     " 'driver': 'vfio-pci'}",
+                                     &message),
+                         -EINVAL);
+}
+
+/* The PF's driver takes its VFs with it, or VFIO does not take the PF. */
+static void test_sim_vfs(void **state) {
+        static const char *const drivers[] = {
+                "{'drivers': [{'name': 'vfio-pci', 'loaded': true}]," DEVICES "}",
+                "{'drivers': [{'name': 'vfio-pci', 'loaded': true},"
+                "{'name': 'nvme', 'keeps_vfs': true}]," DEVICES "}",
+        };
+        Step unbind = { .kind = STEP_UNBIND,
+                        .device = (char *)PF,
+                        .group = 9,
+                        .value = (char *)"nvme",
+                        .force = 1 };
+
+        for (int keeps = 0; keeps < 2; keeps++) {
+                _cleanup_host_ Host h = {};
+                _cleanup_run_ Run r = {};
+
+                host_new(&h, drivers[keeps]);
+                event(&h, "{'event': 'probe', 'device': '" VF "'}");
+                assert_int_equal(step(&h, STEP_SET_OVERRIDE, PF, 9, "vfio-pci"), 0);
+                assert_int_equal(step(&h, STEP_UNBIND, PF, 9, "nvme"), EBUSY);
+                assert_int_equal(h.result.obstacles.n, 2);
+                assert_string_equal(h.result.obstacles.items[0].code, "vfs-in-use");
+                assert_string_equal(h.result.obstacles.items[1].code, "vfs-enabled");
+                run_begin(&h, &r, &unbind, 0);
+                run_finish(&r);
+                assert_int_equal(r.result.error, 0);
+                assert_device(&h, VF, "driver", keeps ? "nvme" : "(none)");
+                assert_int_equal(step(&h, STEP_BIND, PF, 9, "vfio-pci"), keeps ? EBUSY : 0);
+        }
+}
+
+/* Removing a VF that a program has open would hang; not even force does it. */
+static void test_sim_open_vf(void **state) {
+        Step unbind = { .kind = STEP_UNBIND,
+                        .device = (char *)PF,
+                        .group = 9,
+                        .value = (char *)"nvme",
+                        .force = 1 };
+        _cleanup_host_ Host h = {};
+        _cleanup_run_ Run r = {}, hidden = {};
+
+        host_new(&h, HOST);
+        assert_int_equal(step(&h, STEP_SET_OVERRIDE, VF, 10, "vfio-pci"), 0);
+        assert_int_equal(step(&h, STEP_BIND, VF, 10, "vfio-pci"), 0);
+        event(&h, "{'event': 'open', 'device': '" VF "', 'pid': 3, 'comm': 'vmm'}");
+        run_begin(&h, &r, &unbind, 0);
+        run_finish(&r);
+        assert_int_equal(r.result.error, EBUSY);
+        assert_string_equal(r.result.obstacles.items[0].code, "vf-open");
+        event(&h, "{'event': 'close', 'pid': 3}");
+        event(&h, "{'event': 'open', 'device': '" VF "', 'pid': 3, 'hidden': true}");
+        run_begin(&h, &hidden, &unbind, 0);
+        host_settle(&h);
+        assert_int_equal(hidden.done, 0);
+        event(&h, "{'event': 'close', 'pid': 3}");
+        run_finish(&hidden);
+        assert_int_equal(hidden.result.error, 0);
+        assert_non_null(strstr(h.heard, "gone " VF "; "));
 }
 
 static void test_sim_unbind(void **state) {
+        _cleanup_free_ char *message = NULL;
         _cleanup_host_ Host h = {};
 
         host_new(&h, HOST);
-        assert_int_equal(step(&h, STEP_UNBIND, NIC, 1, "nvme"), ENODEV);
+        assert_int_equal(event_error(&h, "{'event': 'unbind', 'device': '" NIC "', 'driver': 'x'}",
+                                     &message),
+                         -ENODEV);
+        assert_int_equal(step(&h, STEP_UNBIND, NIC, 1, "nvme"), ESTALE);
         assert_int_equal(step(&h, STEP_UNBIND, NIC, 1, "e1000e"), 0);
         assert_null(h.result.value);
         assert_device(&h, NIC, "driver", "");
-        assert_int_equal(step(&h, STEP_UNBIND, NIC, 1, "e1000e"), ENODEV);
+        assert_int_equal(step(&h, STEP_UNBIND, NIC, 1, "e1000e"), 0); /* is what it shall be */
 }
 
 static void test_sim_unbind_of_used_device(void **state) {
@@ -154,12 +238,37 @@ static void test_sim_probe(void **state) {
         /* success though nothing was bound: no such driver, none registered, probe() failed */
         for (const char *const *o = (const char *const[]){ "none", "late", "broken", NULL }; *o;
              o++) {
-                assert_int_equal(step(&h, STEP_SET_OVERRIDE, VF, 10, *o), 0);
+                _cleanup_free_ char *override =
+                        str_format("{'event': 'override', 'device': '" VF "', 'driver': '%s'}", *o);
+
+                event(&h, override);
                 assert_int_equal(step(&h, STEP_PROBE, VF, 10, NULL), 0);
                 assert_null(h.result.value);
                 assert_device(&h, VF, "driver", "");
         }
-        assert_int_equal(step(&h, STEP_PROBE, "0000:00:09.0", 0, NULL), ENODEV);
+}
+
+/* Only drivers that the device may have. */
+static void test_sim_override(void **state) {
+        static const struct {
+                const char *driver;
+                int error;
+        } table[] = { { "vfio-pci", 0 }, { "none", 0 },     { "igb", EPERM },
+                      { "nvme", 0 },     { "late", EPERM }, { NULL, 0 } };
+        _cleanup_host_ Host h = {};
+
+        host_new(&h, HOST);
+        for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+                assert_int_equal(step(&h, STEP_SET_OVERRIDE, VF, 10, table[i].driver),
+                                 table[i].error);
+                if (table[i].error == 0)
+                        assert_device(&h, VF, "driver_override",
+                                      table[i].driver ? table[i].driver : "");
+        }
+        /* what somebody else had set may be put back */
+        event(&h, "{'event': 'override', 'device': '" VF "', 'driver': 'private'}");
+        assert_int_equal(step(&h, STEP_SET_OVERRIDE, VF, 10, NULL), 0);
+        assert_int_equal(step(&h, STEP_SET_OVERRIDE, VF, 10, "private"), 0);
 }
 
 static void test_sim_module_grabs_driverless(void **state) {
@@ -168,7 +277,8 @@ static void test_sim_module_grabs_driverless(void **state) {
         host_new(&h, "{" DEVICES "}");
         assert_int_equal(step(&h, STEP_SET_OVERRIDE, VF, 10, "vfio-pci"), 0);
         assert_int_equal(step(&h, STEP_BIND, VF, 10, "vfio-pci"), ENOENT);
-        assert_int_equal(step(&h, STEP_LOAD_MODULE, NULL, 0, "nothing"), ENOENT);
+        assert_int_equal(step(&h, STEP_LOAD_MODULE, NULL, 0, "e1000"), EPERM);
+        assert_int_equal(step(&h, STEP_LOAD_MODULE, NULL, 0, "x_vfio_pci"), ENOENT);
         assert_int_equal(step(&h, STEP_LOAD_MODULE, NULL, 0, "vfio_pci"), 0);
         assert_string_equal(h.result.value, "vfio-pci");
         assert_device(&h, VF, "driver", "vfio-pci");
@@ -181,7 +291,7 @@ static void test_sim_owner_count(void **state) {
 
         host_new(&h, HOST);
         assert_group(&h, 4, "owner_count", "2");
-        to_vfio(&h, A, "e1000");
+        to_vfio(&h, A, 4, "e1000");
         assert_group(&h, 4, "owner_count", "1");
         assert_int_equal(claim(&h, 4, fds), EPERM);
         assert_non_null(strstr(h.result.text, B " is bound to e1000"));
@@ -227,7 +337,7 @@ static void test_sim_claim_ends(void **state) {
         int fds[2], dup_of_group;
 
         host_new(&h, HOST);
-        to_vfio(&h, NIC, "e1000e");
+        to_vfio(&h, NIC, 1, "e1000e");
         assert_int_equal(claim(&h, 1, fds), 0);
         assert_true(fds[0] >= 0 && fds[1] >= 0);
         /* the container alone does not keep it, any duplicate of the group does */
@@ -299,7 +409,7 @@ static void test_sim_type(void **state) {
                 if (table[i].condition == FREE)
                         event(&h, "{'event': 'unbind', 'device': '" NIC "'}");
                 else if (table[i].condition != BOUND)
-                        to_vfio(&h, NIC, "e1000e");
+                        to_vfio(&h, NIC, 1, "e1000e");
                 if (table[i].condition == CLAIMED)
                         assert_int_equal(claim(&h, 1, fds), 0);
                 if (step(&h, STEP_SET_TYPE, NULL, 1, table[i].to) != table[i].error)
@@ -319,7 +429,7 @@ static void test_sim_type_of_several_devices(void **state) {
                 event(&h, "{'event': 'unbind', 'device': '" A "'}");
                 event(&h, "{'event': 'unbind', 'device': '" B "'}");
                 assert_int_equal(step(&h, STEP_SET_TYPE, NULL, 4, "identity"), old ? EINVAL : 0);
-                assert_string_equal(h.result.value, old ? "DMA" : "identity");
+                assert_group(&h, 4, "type", old ? "DMA" : "identity");
         }
 }
 
@@ -339,8 +449,9 @@ static void test_sim_node(void **state) {
 
         host_new(&h, HOST);
         assert_int_equal(step(&h, STEP_GRANT_NODE, NULL, 1, NULL), ENOENT);
+        assert_int_equal(step(&h, STEP_REVOKE_NODE, NULL, 1, NULL), 0);
         assert_int_equal(event_error(&h, open, &message), -ENOENT);
-        to_vfio(&h, NIC, "e1000e");
+        to_vfio(&h, NIC, 1, "e1000e");
         assert_int_equal(step(&h, STEP_WAIT_NODE, NULL, 1, NULL), 0);
         free(TAKE_PTR(message));
         assert_int_equal(event_error(&h, open, &message), -EACCES);
@@ -371,7 +482,7 @@ static void test_sim_open_needs_viable_group(void **state) {
         _cleanup_host_ Host h = {};
 
         host_new(&h, HOST);
-        to_vfio(&h, A, "e1000");
+        to_vfio(&h, A, 4, "e1000");
         assert_int_equal(event_error(&h, "{'event': 'open', 'device': '" A "', 'pid': 7}", &message),
                          -EPERM);
         assert_non_null(strstr(message, B " is bound to e1000"));
@@ -383,7 +494,7 @@ static void test_sim_udev_is_late(void **state) {
         _cleanup_run_ Run r = {};
 
         host_new(&h, "{'latency_us': {'udev': 30000}, " DRIVERS "," DEVICES "}");
-        to_vfio(&h, NIC, "e1000e");
+        to_vfio(&h, NIC, 1, "e1000e");
         /* what is granted before udev is done is lost */
         assert_int_equal(step(&h, STEP_GRANT_NODE, NULL, 1, NULL), 0);
         run_begin(&h, &r, &wait, 0);
@@ -398,19 +509,26 @@ static void test_sim_reset(void **state) {
         _cleanup_host_ Host h = {};
 
         host_new(&h, HOST);
+        assert_int_equal(step(&h, STEP_RESET, NIC, 1, "auto"), EBUSY); /* the host's */
+        to_vfio(&h, NIC, 1, "e1000e");
         assert_int_equal(step(&h, STEP_RESET, NIC, 1, "auto"), 0);
         assert_int_equal(step(&h, STEP_RESET, NIC, 1, "bus"), 0);
         assert_int_equal(step(&h, STEP_RESET, NIC, 1, "pm"), EINVAL);
+        assert_int_equal(step(&h, STEP_UNBIND, A, 4, "e1000"), 0);
         assert_int_equal(step(&h, STEP_RESET, A, 4, "auto"), ENOTTY);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_sim_bind_errors),
-                cmocka_unit_test(test_sim_vfio_needs_group_and_no_vfs),
+                cmocka_unit_test(test_sim_steps_check_their_place),
+                cmocka_unit_test(test_sim_vfio_needs_group),
+                cmocka_unit_test(test_sim_vfs),
+                cmocka_unit_test(test_sim_open_vf),
                 cmocka_unit_test(test_sim_unbind),
                 cmocka_unit_test(test_sim_unbind_of_used_device),
                 cmocka_unit_test(test_sim_probe),
+                cmocka_unit_test(test_sim_override),
                 cmocka_unit_test(test_sim_module_grabs_driverless),
                 cmocka_unit_test(test_sim_owner_count),
                 cmocka_unit_test(test_sim_claimed_group_takes_no_kernel_driver),

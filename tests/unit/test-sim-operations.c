@@ -8,6 +8,7 @@
 #define NIC  "0000:00:03.0"
 #define NIC2 "0000:01:00.0"
 #define VF   "0000:01:00.1"
+#define NIC3 "0000:04:00.0"
 
 #define DEVICES                                                                        \
         "'devices': ["                                                                 \
@@ -15,10 +16,14 @@
         " 'reset': ['flr']},"                                                          \
         "{'name': '" NIC2 "', 'group': 2, 'driver': 'igb'},"                           \
         "{'name': '" VF "', 'group': 3, 'driver': 'vfio-pci', 'matches': ['igbvf'],"   \
-        " 'physfn': '" NIC2 "'}]"
+        " 'physfn': '" NIC2 "'},"                                                      \
+        "{'name': '" NIC3 "', 'group': 4, 'driver': 'igb'}]"
 #define HOST    "{" DEVICES "}"
 #define MEMORY  "{'persist': '$DIR/host.json', " DEVICES "}"
 #define TESTPMD "{'event': 'open', 'device': '" NIC "', 'pid': 4711, 'comm': 'dpdk-testpmd'}"
+
+/* a file that no scan of /proc finds */
+#define HIDDEN "{'event': 'open', 'device': '" NIC "', 'pid': 4711, 'hidden': true}"
 
 static const Step unbind = {
         .kind = STEP_UNBIND, .device = (char *)NIC, .group = 1, .value = (char *)"vfio-pci"
@@ -35,7 +40,7 @@ static void test_sim_starts_with_all_devices(void **state) {
 
         host_new(&h, HOST);
         assert_string_equal(h.heard, "seen " NIC " driver=vfio-pci; seen " NIC2 " driver=igb; "
-                                     "seen " VF " driver=vfio-pci; ");
+                                     "seen " VF " driver=vfio-pci; seen " NIC3 " driver=igb; ");
         host_settle(&h);
         assert_non_null(strstr(h.heard, "ready yes; "));
 }
@@ -66,10 +71,22 @@ static void test_sim_latency(void **state) {
         assert_device(&h, NIC, "driver", "vfio-pci");
         /* another step of the group does not wait for the lock, one of another group goes on */
         assert_int_equal(step(&h, STEP_RESET, NIC, 1, "auto"), EWOULDBLOCK);
-        assert_int_equal(step(&h, STEP_UNBIND, NIC2, 2, "igb"), 0);
+        assert_int_equal(step(&h, STEP_UNBIND, NIC3, 4, "igb"), 0);
         run_finish(&r);
         clock_gettime(CLOCK_MONOTONIC, &b);
         assert_true((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000 >= 29000);
+        assert_false(is_locked(&h, 1));
+}
+
+static void test_sim_unbind_refused_while_open(void **state) {
+        _cleanup_host_ Host h = {};
+
+        host_new(&h, HOST);
+        event(&h, TESTPMD);
+        assert_int_equal(step(&h, STEP_INSPECT, NIC, 1, NULL), 0);
+        assert_string_equal(h.result.obstacles.items[0].code, "vfio-open");
+        assert_int_equal(step(&h, STEP_UNBIND, NIC, 1, "vfio-pci"), EBUSY);
+        assert_non_null(strstr(h.result.text, "dpdk-testpmd (pid 4711)"));
         assert_false(is_locked(&h, 1));
 }
 
@@ -79,12 +96,15 @@ static void test_sim_unbind_hangs_while_open(void **state) {
         _cleanup_run_ Run r = {};
 
         host_new(&h, HOST);
-        event(&h, TESTPMD);
+        event(&h, HIDDEN);
         run_begin(&h, &r, &unbind, 0);
         host_settle(&h);
         assert_int_equal(r.done, 0);
         assert_true(is_locked(&h, 1));
         assert_int_equal(step(&h, STEP_RESET, NIC, 1, "auto"), EWOULDBLOCK);
+        /* somebody else would be stuck behind it, and nobody can open it any more */
+        assert_int_equal(event_error(&h, "{'event': 'unbind', 'device': '" NIC "'}", &message),
+                         -EBUSY);
         event(&h, "{'event': 'close', 'device': '" NIC "'}");
         run_finish(&r);
         assert_int_equal(r.result.error, 0);
@@ -92,11 +112,13 @@ static void test_sim_unbind_hangs_while_open(void **state) {
         assert_false(is_locked(&h, 1));
 }
 
+/* The kernel lets a group's file be, and ends the group with its last VFIO device. */
 static void test_sim_group_file_does_not_block_unbind(void **state) {
         _cleanup_host_ Host h = {};
 
         host_new(&h, HOST);
-        event(&h, "{'event': 'open', 'group': 1, 'pid': 1}");
+        event(&h, "{'event': 'open', 'group': 1, 'pid': 1, 'hidden': true}");
+        assert_group(&h, 1, "owner_count", "1");
         assert_int_equal(step(&h, STEP_UNBIND, NIC, 1, "vfio-pci"), 0);
         assert_group(&h, 1, "owner_count", "0");
 }
@@ -104,20 +126,27 @@ static void test_sim_group_file_does_not_block_unbind(void **state) {
 /* A step past its deadline answers, keeps the lock, and still takes effect in the end. */
 static void test_sim_deadline_of_hung_step(void **state) {
         _cleanup_host_ Host h = {};
-        _cleanup_run_ Run r = {};
+        _cleanup_run_ Run r = {}, w = {};
 
         host_new(&h, HOST);
-        event(&h, TESTPMD);
+        event(&h, HIDDEN);
         run_begin(&h, &r, &unbind, 20000);
         run_finish(&r);
         assert_int_equal(r.result.error, ETIMEDOUT);
-        assert_string_equal(r.result.text, "dpdk-testpmd (pid 4711) has it open");
+        assert_string_equal(r.result.text, "the kernel has not come back within 0.02s");
         assert_true(is_locked(&h, 1));
         assert_device(&h, NIC, "driver", "vfio-pci");
         event(&h, "{'event': 'close', 'pid': 4711}");
         assert_false(is_locked(&h, 1));
         assert_device(&h, NIC, "driver", "");
         assert_int_equal(r.done, 1);
+
+        event(&h, "{'event': 'open', 'device': '" VF "', 'pid': 9, 'comm': 'vmm'}");
+        run_begin(&h, &w, &(Step){ .kind = STEP_CLAIM, .group = 3 }, 20000);
+        run_finish(&w);
+        assert_int_equal(w.result.error, ETIMEDOUT);
+        assert_string_equal(w.result.text, "after 0.02s it still waits for vmm (pid 9)");
+        assert_false(is_locked(&h, 3));
 }
 
 static void test_sim_cancel(void **state) {
@@ -131,7 +160,7 @@ static void test_sim_cancel(void **state) {
         assert_int_equal(early.done, 0);
         assert_device(&h, NIC, "driver", "vfio-pci"); /* not begun: not done */
 
-        event(&h, TESTPMD);
+        event(&h, HIDDEN);
         run_begin(&h, &waiting, &claim, 0);
         host_settle(&h);
         assert_true(is_locked(&h, 1));
@@ -169,12 +198,17 @@ static void test_sim_wait_closed_and_claim(void **state) {
 
         host_new(&h, HOST);
         assert_int_equal(step(&h, STEP_WAIT_CLOSED, NULL, 1, NULL), 0);
+        event(&h, "{'event': 'open', 'group': 1, 'pid': 4711, 'comm': 'dpdk-testpmd'}");
         event(&h, TESTPMD);
         run_begin(&h, &r, &wait_closed, 0);
         host_settle(&h);
         assert_int_equal(r.done, 0);
         assert_non_null(strstr(h.heard, "waiting dpdk-testpmd (pid 4711); "));
+        free(TAKE_PTR(h.heard));
         event(&h, "{'event': 'close', 'device': '" NIC "'}");
+        assert_null(h.heard); /* the same one: not told again */
+        assert_int_equal(r.done, 0);
+        event(&h, "{'event': 'close', 'pid': 4711}");
         run_finish(&r);
         assert_group(&h, 1, "owner_count", "0");
 
@@ -203,21 +237,21 @@ static void test_sim_faults(void **state) {
         assert_int_equal(step(&h, STEP_RESET, NIC, 1, "auto"), EIO);
         assert_int_equal(step(&h, STEP_RESET, NIC, 1, "auto"), 0);
 
-        inject(&h, "{'op': 'unbind', 'device': '" NIC2 "', 'crash': true}");
-        assert_int_equal(step(&h, STEP_UNBIND, NIC2, 2, "igb"), EIO); /* and is still bound: */
+        inject(&h, "{'op': 'unbind', 'device': '" NIC3 "', 'crash': true}");
+        assert_int_equal(step(&h, STEP_UNBIND, NIC3, 4, "igb"), EIO); /* and is still bound: */
         assert_int_equal(step(&h, STEP_UNBIND, NIC, 1, "vfio-pci"), 0);
         sim_kernel_clear(h.kernel);
-        assert_int_equal(step(&h, STEP_UNBIND, NIC2, 2, "igb"), 0);
+        assert_int_equal(step(&h, STEP_UNBIND, NIC3, 4, "igb"), 0);
 
         /* a device's fault hits the steps of its group */
         inject(&h, "{'op': 'set-type', 'device': '" NIC "', 'errno': 'ENOMEM'}");
-        assert_int_equal(step(&h, STEP_SET_TYPE, NULL, 2, "identity"), 0);
+        assert_int_equal(step(&h, STEP_SET_TYPE, NULL, 4, "identity"), 0);
         assert_int_equal(step(&h, STEP_SET_TYPE, NULL, 1, "identity"), ENOMEM);
 
         ops = host_operations(&h);
         assert_string_equal(ops, "reset " NIC " ; reset " NIC " EIO; reset " NIC " ; "
-                                 "unbind " NIC2 " EIO; unbind " NIC " ; unbind " NIC2 " ; "
-                                 "set-type 2 ; set-type 1 ENOMEM; ");
+                                 "unbind " NIC3 " EIO; unbind " NIC " ; unbind " NIC3 " ; "
+                                 "set-type 4 ; set-type 1 ENOMEM; ");
         free(TAKE_PTR(ops));
         ops = host_operations(&h);
         assert_string_equal(ops, "");
@@ -295,22 +329,22 @@ static void test_sim_foreign_changes(void **state) {
         _cleanup_host_ Host h = {};
 
         host_new(&h, HOST);
-        event(&h, "{'event': 'unbind', 'device': '" NIC2 "'}");
-        assert_non_null(strstr(h.heard, "seen " NIC2 " driver=; "));
-        event(&h, "{'event': 'override', 'device': '" NIC2 "', 'driver': 'vfio-pci'}");
-        event(&h, "{'event': 'in-use', 'device': '" NIC2 "',"
+        event(&h, "{'event': 'in-use', 'device': '" NIC3 "',"
                   " 'obstacles': [{'code': 'mounted', 'text': 'on /'}]}");
-        assert_int_equal(event_error(&h, "{'event': 'bind', 'device': '" NIC2 "', 'driver': 'igb'}",
+        assert_non_null(strstr(h.heard, "use " NIC3 "; "));
+        assert_int_equal(step(&h, STEP_INSPECT, NIC3, 4, NULL), 0);
+        assert_string_equal(h.result.obstacles.items[0].code, "mounted");
+        event(&h, "{'event': 'unbind', 'device': '" NIC3 "'}"); /* asks nobody */
+        assert_non_null(strstr(h.heard, "seen " NIC3 " driver=; "));
+        event(&h, "{'event': 'override', 'device': '" NIC3 "', 'driver': 'vfio-pci'}");
+        assert_int_equal(event_error(&h, "{'event': 'bind', 'device': '" NIC3 "', 'driver': 'igb'}",
                                      &message),
                          -ENODEV);
-        assert_non_null(strstr(message, NIC2));
-        assert_non_null(strstr(h.heard, "use " NIC2 "; "));
-        assert_int_equal(step(&h, STEP_INSPECT, NIC2, 2, NULL), 0);
-        assert_string_equal(h.result.obstacles.items[0].code, "mounted");
+        assert_non_null(strstr(message, NIC3));
         event(&h, "{'event': 'type', 'group': 1, 'type': 'identity'}");
         assert_group(&h, 1, "type", "identity");
 
-        /* somebody else's unbind of an open device: hangs, too */
+        /* somebody else's unbind of an open device asks nobody, and hangs */
         event(&h, TESTPMD);
         event(&h, "{'event': 'unbind', 'device': '" NIC "'}");
         assert_device(&h, NIC, "driver", "vfio-pci");
@@ -357,7 +391,7 @@ static void test_sim_remembers(void **state) {
         int kept;
 
         host_new(&h, MEMORY);
-        event(&h, TESTPMD);
+        event(&h, HIDDEN);
         inject(&h, "{'op': 'reset', 'nth': 2, 'errno': 'EIO'}");
         assert_int_equal(step(&h, STEP_RESET, NIC, 1, "auto"), 0);
         assert_int_equal(step(&h, STEP_SET_OVERRIDE, NIC2, 2, "none"), 0);
@@ -377,6 +411,7 @@ static void test_sim_remembers(void **state) {
         assert_device(&h, NIC, "driver", "");
         assert_false(is_locked(&h, 1));
         assert_int_equal(step(&h, STEP_RESET, NIC, 1, "auto"), EIO); /* the second */
+        assert_int_equal(step(&h, STEP_UNBIND, NIC, 1, "vfio-pci"), 0);
 
         /* a claim lives as long as its descriptors, wherever they are */
         assert_group(&h, 3, "claimed", "true");
@@ -423,6 +458,7 @@ int main(void) {
                 cmocka_unit_test(test_sim_starts_with_all_devices),
                 cmocka_unit_test(test_sim_tells_before_done),
                 cmocka_unit_test(test_sim_latency),
+                cmocka_unit_test(test_sim_unbind_refused_while_open),
                 cmocka_unit_test(test_sim_unbind_hangs_while_open),
                 cmocka_unit_test(test_sim_group_file_does_not_block_unbind),
                 cmocka_unit_test(test_sim_deadline_of_hung_step),

@@ -231,6 +231,10 @@ class Simulation:
         """The host without its history and without the faults that wait for it."""
         return canonical(self.dump())
 
+    def difference(self, before):
+        """What is not as it was: path -> (then, now)."""
+        return difference(before, self.state())
+
     def operations(self):
         """What was done to the host since the last call; looking is not doing."""
         return [done for done in self.dump()["operations"] if done["op"] != "inspect"]
@@ -293,6 +297,15 @@ class Simulation:
 def canonical(dump):
     for name in ("operations", "operations_dropped", "faults"):
         dump.pop(name)
-    dump["devices"].sort(key=lambda device: device["name"])
-    dump["groups"].sort(key=lambda group: group["group"])
+    for name, key in (("devices", "name"), ("groups", "group"), ("drivers", "name")):
+        dump[name] = {str(item[key]): item for item in dump[name]}
     return dump
+
+
+def difference(then, now, path=""):
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return {} if then == now else {path: (then, now)}
+    found = {}
+    for key in then.keys() | now.keys():
+        found |= difference(then.get(key), now.get(key), f"{path}/{key}")
+    return found

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One guest for all suites that need the daemon on a real kernel: installed by
+`meson install`, started by systemd, asked over the system bus."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from devices import DEVICES     # noqa: E402
+from guest import Guest         # noqa: E402
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+DEADLINE = 60   # for what takes a moment in an emulated machine; never a measurement
+
+
+class Host:
+    """The guest as an operator sees it: everything here looks past the daemon, at the kernel."""
+
+    def __init__(self, guest):
+        self.guest = guest
+        self.run = guest.run
+        self.start = guest.start
+
+    def output(self, command, **options):
+        return self.run(command, **options)[1].strip()
+
+    def driver(self, device):
+        link = f"/sys/bus/pci/devices/{device}/driver"
+        return self.output(f"[ -e {link} ] && basename $(readlink {link}) || true")
+
+    def override(self, device):
+        return self.output(f"cat /sys/bus/pci/devices/{device}/driver_override").replace("(null)", "")
+
+    def group(self, device):
+        return int(self.output(f"basename $(readlink /sys/bus/pci/devices/{device}/iommu_group)"))
+
+    def type(self, device):
+        return self.output(f"cat /sys/bus/pci/devices/{device}/iommu_group/type")
+
+    def state(self, *devices):
+        """All that a lease may change and has to put back."""
+        return {device: (self.driver(device), self.override(device), self.type(device)) for device in devices}
+
+    def wait(self, what, condition):
+        begin = time.monotonic()
+        while not condition():
+            assert time.monotonic() - begin < DEADLINE, f"in vain: {what}\n{self.journal()}"
+            time.sleep(0.1)
+
+    def wait_driver(self, device, driver):
+        self.wait(f"{device} on {driver or 'no driver'}", lambda: self.driver(device) == driver)
+
+    def wait_free(self, *devices):
+        self.wait(f"{devices} free",
+                  lambda: all(self.property("group", self.group(d), "Group", "State") == "free" for d in devices))
+
+    def journal(self):
+        return self.output("journalctl -b --no-pager -o short-monotonic -u dmaownerd -u dmaowner-executor | tail -60")
+
+    # the daemon's own view
+
+    def property(self, kind, name, interface, property_name):
+        text = self.output(["busctl", "--json=short", "get-property", "org.dmaowner1", f"/org/dmaowner1/{kind}/{name}",
+                            f"org.dmaowner1.{interface}", property_name], check=False)
+        return json.loads(text)["data"] if text.startswith("{") else None
+
+    def lease_state(self, lease):
+        return self.property("lease", lease, "Lease", "State")
+
+    def ctl(self, *arguments, user="root", check=True):
+        return self.run(["dmaownerctl", *arguments], user=user, check=check)
+
+    def acquire(self, *devices, user="root", holder="none", options=()):
+        """A lease that nobody has to hold; its id."""
+        self.ctl("acquire", f"--holder={holder}", *options, *devices, user=user)
+        return self.leases()[-1]["Id"]
+
+    def leases(self):
+        leases = self.leases_or_none()
+        assert leases is not None, self.journal()
+        return leases
+
+    def leases_or_none(self):
+        """None while nobody answers."""
+        text = self.output("busctl --json=short call org.dmaowner1 /org/dmaowner1 org.dmaowner1.Manager "
+                           "ListLeases tu 0 256", check=False)
+        if not text.startswith("{"):
+            return None
+        return [{key: value["data"] for key, value in lease.items()} for lease in json.loads(text)["data"][0]]
+
+    def release(self, lease):
+        self.ctl("release", lease)
+
+
+def stage(folder):
+    build = TOP / os.environ.get("DMAOWNER_BUILD", "build")
+    subprocess.run([TOP / "tests/vm/stage", build, folder], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory):
+    with Guest(payload=stage(tmp_path_factory.mktemp("payload"))) as guest:
+        guest.wait_ready()
+        guest.run("/payload/src/tests/vm/guest-setup --start")
+        yield guest
+
+
+@pytest.fixture
+def host(machine):
+    """Each test finds, and has to leave, a host without leases and everything in its place."""
+    host = Host(machine)
+    roles = [device.address for device in DEVICES.values()]
+    before = host.state(*roles)
+    yield host
+    for lease in host.leases():
+        host.ctl("release", lease["Id"], check=False)
+    host.wait_free(*roles)
+    assert host.state(*roles) == before
