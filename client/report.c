@@ -31,7 +31,8 @@ ExitStatus report(ExitStatus status, const char *hint, const char *fmt, ...) {
 ExitStatus report_error(const char *name, const char *message) {
         ExitStatus status = status_from_error(name);
 
-        if (status == STATUS_NO_DAEMON)
+        if (status == STATUS_NO_DAEMON ||
+            (status == STATUS_TIMED_OUT && str_starts(name, "org.freedesktop.DBus.")))
                 return report(status, hint_from_error(name), "dmaownerd does not answer: %s",
                               str_empty(message) ? name : message);
         return report(status, hint_from_error(name), "%s", str_empty(message) ? name : message);

@@ -146,17 +146,26 @@ static int tree_add_leases(Tree *t, json_object *group) {
         return table_add(&t->table, COLOUR_NONE, age);
 }
 
+/* Whoever a group waits for, or what a person has to look at. */
+static char *note_of_group(json_object *group) {
+        const char *text = json_string(group, "WaitsFor"), *state = json_string(group, "State");
+        bool is_reason = strcmp(state, "failed") == 0 || strcmp(state, "lost") == 0;
+
+        return str_format("%s%s", *text && !is_reason ? "waits for " : "", text);
+}
+
 /* What a person has to know before he takes it. */
 static int tree_add_note(Tree *t, json_object *group, json_object *device) {
-        const char *waits = group ? json_string(group, "WaitsFor") : "",
-                   *in_use = json_string(device, "InUse");
-        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ char *of_group = note_of_group(group), *text = NULL;
+        const char *in_use = json_string(device, "InUse");
 
-        text = str_format("%s%s%s%s%s", *waits ? "waits for " : "", waits,
-                          *waits && *in_use ? "; " : "", *in_use ? "in use: " : "", in_use);
+        if (!of_group)
+                return -ENOMEM;
+        text = str_format("%s%s%s%s", of_group, *of_group && *in_use ? "; " : "",
+                          *in_use ? "in use: " : "", in_use);
         if (!text)
                 return -ENOMEM;
-        return table_add(&t->table, *waits ? COLOUR_PENDING : COLOUR_DIM, text);
+        return table_add(&t->table, *of_group ? COLOUR_PENDING : COLOUR_DIM, text);
 }
 
 /* group is NULL for all devices of a group but the first. */

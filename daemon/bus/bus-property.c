@@ -7,10 +7,9 @@
 
 int bus_property_get(BusServer *s, const BusProperty *table, const char *name,
                      sd_bus_message *reply, const void *object) {
-        sd_bus_message *call = sd_bus_get_current_message(s->bus);
+        sd_bus_message *call = s->signalling ? NULL : sd_bus_get_current_message(s->bus);
         const Caller *caller = NULL;
 
-        /* Signals go to everybody, so they show what everybody may see. */
         if (call && sd_bus_message_get_sender(call) && bus_caller(s, call, &caller) < 0)
                 caller = NULL;
         for (; table->name; table++)

@@ -123,12 +123,15 @@ static void on_changed(const Changes *c, void *userdata) {
         BusServer *s = userdata;
         int r = 0;
 
+        /* Signals go to everybody, whoever's call caused them. */
+        s->signalling = true;
         for (size_t i = 0; r >= 0 && i < c->n_devices; i++)
                 r = announce_device(s, c->devices[i]);
         for (size_t i = 0; r >= 0 && i < c->n_groups; i++)
                 r = announce_group(s, c->groups[i]);
         for (size_t i = 0; r >= 0 && i < c->n_leases; i++)
                 r = announce_lease(s, c->leases[i]);
+        s->signalling = false;
         if (r < 0)
                 log_warning("Cannot tell what changed: %s", strerror(-r));
 }

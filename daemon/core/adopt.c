@@ -16,6 +16,7 @@ int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *o
         }
         g->node_uid = node_uid;
         g->recorded = true;
+        g->begun = true;
         group_set_state(g, state, NULL, c);
         for (Device *d = g->devices; d; d = d->next) {
                 d->lent = true; /* for all that is known */

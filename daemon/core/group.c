@@ -76,6 +76,25 @@ int group_prepare_claim(Group *g, const Request *request) {
         return 0;
 }
 
+int group_record_again(Group *g, const DeviceFacts *facts) {
+        Device *d;
+
+        if (g->state != GROUP_CLAIMING || g->begun)
+                return 0;
+        for (d = g->devices; d && !str_eq(d->facts.name, facts->name);)
+                d = d->next;
+        if (!d || !d->record.valid)
+                return 0;
+        if (!str_eq(d->facts.default_domain_type, facts->default_domain_type) &&
+            str_set(&g->recorded_type, facts->default_domain_type) < 0)
+                return -ENOMEM;
+        return device_set_record(d, facts->driver, facts->driver_override);
+}
+
+void registry_group_begin(Group *g) {
+        g->begun = true;
+}
+
 void group_set_state(Group *g, GroupState state, char *waits_for, Changes *c) {
         g->state = state;
         free(g->waits_for);
@@ -87,6 +106,7 @@ void group_begin_claim(Group *g, Changes *c) {
         free(g->owed_type);
         g->owed_type = NULL;
         g->recorded = true;
+        g->begun = false;
         group_set_state(g, GROUP_CLAIMING, NULL, c);
         for (Device *d = g->devices; d; d = d->next)
                 device_note_lent(d);

@@ -287,7 +287,7 @@ static int name_compare(const void *a, const void *b) {
         return device_name_compare(*(char *const *)a, *(char *const *)b);
 }
 
-int plan_disturbed(const Plan *plan, char ***ret_devices) {
+int plan_devices(const Plan *plan, char ***ret_devices) {
         _cleanup_(strv_freep) char **names = calloc(1, sizeof(char *));
 
         if (!names)
@@ -295,7 +295,7 @@ int plan_disturbed(const Plan *plan, char ***ret_devices) {
         for (size_t i = 0; i < plan->n; i++) {
                 const Step *s = &plan->steps[i];
 
-                if (s->kind == STEP_UNBIND && !strv_contains(names, s->device) &&
+                if (s->device && !strv_contains(names, s->device) &&
                     strv_extend(&names, s->device) < 0)
                         return -ENOMEM;
         }

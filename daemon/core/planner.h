@@ -38,8 +38,8 @@ int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, P
 /* The steps that put back what the group's record says. 0 or -ENOMEM. */
 int plan_restore(const Group *g, Plan *ret);
 
-/* The devices of a claim that its steps take from a driver: what must be inspected first. */
-int plan_disturbed(const Plan *plan, char ***ret_devices);
+/* The devices that steps of the plan change: what must be inspected first. Sorted. */
+int plan_devices(const Plan *plan, char ***ret_devices);
 
 /* Does the group look, by its devices' facts, as its terms say it should? For recovery and to
  * see foreign meddling. */

@@ -46,6 +46,8 @@ int request_validate(const Request *r, Fault *fault);
 /* Takes owner, terms and what the host has now into a free group, which stays free until
  * group_begin_claim(); group_forget_claim() drops them again. */
 int group_prepare_claim(Group *g, const Request *request);
+/* What the host has was seen anew before anything was changed. */
+int group_record_again(Group *g, const DeviceFacts *facts);
 void group_begin_claim(Group *g, Changes *c);
 void group_forget_claim(Group *g);
 /* The last right on the group is gone. */

@@ -262,7 +262,8 @@ int registry_device_seen(Registry *r, const DeviceFacts *facts, Changes *c) {
                 return registry_device_new(r, facts, c);
         if (device_facts_equal(&d->facts, facts))
                 return 0;
-        if (device_facts_copy(&copy, facts) < 0 || changes_reserve(c, 1, 0, 1) < 0)
+        if (device_facts_copy(&copy, facts) < 0 || changes_reserve(c, 1, 0, 1) < 0 ||
+            (d->group && group_record_again(d->group, facts) < 0))
                 return -ENOMEM;
         /* the hash table points to the name */
         name = TAKE_PTR(d->facts.name);

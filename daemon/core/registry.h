@@ -84,6 +84,7 @@ struct Group {
         Terms terms;         /* likewise */
         uid_t node_uid;      /* who gets the nodes of a user lease */
         char *recorded_type; /* default domain type before the first lease */
+        bool begun;          /* steps of the claim may have run: what is seen now is not the host's */
         bool recorded;       /* recorded_type and the devices' records are taken */
         char *owed_type;     /* while free: the type to go back to when no driver is bound */
         char *waits_for;     /* what a draining, failed or lost group waits for, for people */
@@ -202,6 +203,9 @@ int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *o
 int device_set_record(Device *d, const char *driver, const char *driver_override);
 int registry_adopt_done(Registry *r, Changes *c);
 
+/* From now on steps of the claim change the group. Until then the records follow what is seen, so
+ * that a look at the devices right before the first step makes them true. */
+void registry_group_begin(Group *g);
 /* The steps of a claiming group are done: it is owned, and leases all of whose groups are owned
  * become active. */
 int registry_group_claimed(Registry *r, Group *g, Changes *c);

@@ -395,5 +395,9 @@ int step_inspect(Run *run) {
         int r;
 
         r = inspect_device(run, &run->answer.obstacles, &disks);
-        return r < 0 ? r : inspect_vfio(run);
+        if (r >= 0)
+                r = inspect_vfio(run);
+        /* no event tells of this one */
+        return r < 0 ? r
+                     : device_override(&run->sysfs, run->step->device, &run->answer.value);
 }

@@ -429,7 +429,7 @@ void discovery_after_step(Discovery *d, const Step *step, bool succeeded, const 
         HASH_ITER(hh, d->devices, device, next) {
                 if (!step_concerns(step, &device->facts))
                         continue;
-                if (step->kind == STEP_SET_OVERRIDE && succeeded)
+                if ((step->kind == STEP_SET_OVERRIDE || step->kind == STEP_INSPECT) && succeeded)
                         on_override(device->name, 0, override, d);
                 (void)read_device(d, device->name);
         }

@@ -9,6 +9,11 @@
 #include "shared/step-json.h"
 #include "util/strings.h"
 
+/* Steps that the executor is given at once: more only make each other slower. One that takes long
+ * is not counted any more, so that a kernel that hangs holds nobody else up. */
+#define STEPS_AT_ONCE 8U
+#define LONG_USEC     (1000U * 1000U)
+
 /* A deadline may be late by this. */
 #define ACCURACY_USEC (10U * 1000U)
 #define ERRNO_MAX     4095U
@@ -26,6 +31,8 @@ typedef struct LinuxOp {
         StepResult result;      /* for later */
         char *waits_for;        /* as last heard */
         bool finishing, cancelled;
+        bool queued;           /* until it is its turn */
+        sd_event_source *turn; /* while it counts as one of STEPS_AT_ONCE */
         struct LinuxOp *prev, *next;
 } LinuxOp;
 
@@ -47,7 +54,8 @@ struct LinuxKernel {
         char *socket;
         Discovery *discovery;
         Executor *executor;
-        LinuxOp *ops;
+        LinuxOp *ops; /* oldest first */
+        unsigned counted;
         uint64_t seq;
         Lock *locks;
 };
@@ -57,6 +65,7 @@ static LinuxOp *op_free(LinuxOp *op) {
                 return NULL;
         (void)sd_event_source_disable_unref(op->deadline);
         (void)sd_event_source_disable_unref(op->later);
+        (void)sd_event_source_disable_unref(op->turn);
         step_clear(&op->step);
         step_result_clear(&op->result);
         free(op->waits_for);
@@ -65,10 +74,36 @@ static LinuxOp *op_free(LinuxOp *op) {
 }
 DEFINE_CLEANUP(LinuxOp *, op_free);
 
+static int op_start(LinuxOp *op);
+static int op_finish_later(LinuxOp *op, int error, char *text);
+
+/* The next one in the queue begins. */
+static void op_leave_turn(LinuxOp *op) {
+        LinuxKernel *k = op->kernel;
+        LinuxOp *next;
+        int r;
+
+        if (!op->turn)
+                return;
+        op->turn = sd_event_source_disable_unref(op->turn);
+        k->counted--;
+        DL_FOREACH(k->ops, next) {
+                if (next->queued)
+                        break;
+        }
+        if (!next)
+                return;
+        next->queued = false;
+        r = op_start(next);
+        if (r < 0)
+                (void)op_finish_later(next, -r, NULL);
+}
+
 /* What the step did is told first; a receiver of that may cancel the operation. */
 static void op_finish(LinuxOp *op, StepResult *result) {
         op->finishing = true;
         DL_DELETE(op->kernel->ops, op);
+        op_leave_turn(op);
         discovery_after_step(op->kernel->discovery, &op->step, result->error == 0, result->value);
         if (!op->cancelled)
                 op->base.done(&op->base, result, op->base.userdata);
@@ -115,7 +150,7 @@ static json_object *json_with_number(const char *name, uint64_t value) {
 static void withdraw(LinuxOp *op) {
         json_object *o;
 
-        if (op->later || op->step.kind == STEP_WAIT_NODE ||
+        if (op->queued || op->later || op->step.kind == STEP_WAIT_NODE ||
             executor_unqueue(op->kernel->executor, op->seq))
                 return;
         o = json_with_number("cancel", op->seq);
@@ -183,7 +218,7 @@ static void on_lost(void *userdata) {
         LinuxOp *op;
 
         DL_FOREACH(k->ops, op) {
-                if (op->step.kind == STEP_WAIT_NODE)
+                if (op->step.kind == STEP_WAIT_NODE || op->queued)
                         continue;
                 if (executor_unqueue(k->executor, op->seq))
                         (void)op_finish_later(
@@ -359,6 +394,38 @@ static int begin_step(LinuxOp *op) {
         return send_step(op);
 }
 
+static int on_long(sd_event_source *source, uint64_t usec, void *userdata) {
+        op_leave_turn(userdata);
+        return 0;
+}
+
+/* Steps that the kernel works on. The others only wait for somebody. */
+static bool is_work(StepKind kind) {
+        return kind != STEP_WAIT_NODE && kind != STEP_WAIT_CLOSED && kind != STEP_CLAIM &&
+               kind != STEP_RELEASE;
+}
+
+/* It is its turn: the deadline counts from here. */
+static int op_start(LinuxOp *op) {
+        LinuxKernel *k = op->kernel;
+        int r;
+
+        if (is_work(op->step.kind)) {
+                r = sd_event_add_time_relative(k->event, &op->turn, CLOCK_MONOTONIC, LONG_USEC,
+                                               ACCURACY_USEC, on_long, op);
+                if (r < 0)
+                        return r;
+                k->counted++;
+        }
+        if (op->deadline_usec > 0) {
+                r = sd_event_add_time_relative(k->event, &op->deadline, CLOCK_MONOTONIC,
+                                               op->deadline_usec, ACCURACY_USEC, on_deadline, op);
+                if (r < 0)
+                        return r;
+        }
+        return begin_step(op);
+}
+
 static int linux_run(Kernel *kernel, const Step *step, uint64_t deadline_usec, KernelDone done,
                      void *userdata, KernelOp **ret) {
         LinuxKernel *k = (LinuxKernel *)kernel;
@@ -378,17 +445,13 @@ static int linux_run(Kernel *kernel, const Step *step, uint64_t deadline_usec, K
         r = step_copy(&op->step, step);
         if (r < 0)
                 return r;
-        if (deadline_usec > 0) {
-                r = sd_event_add_time_relative(k->event, &op->deadline, CLOCK_MONOTONIC,
-                                               deadline_usec, ACCURACY_USEC, on_deadline, op);
-                if (r < 0)
-                        return r;
-        }
         /* before it begins: a connection that ends meanwhile ends the step */
         DL_APPEND(k->ops, op);
-        r = begin_step(op);
+        op->queued = is_work(step->kind) && k->counted >= STEPS_AT_ONCE;
+        r = op->queued ? 0 : op_start(op);
         if (r < 0) {
                 DL_DELETE(k->ops, op);
+                op_leave_turn(op);
                 return r;
         }
         if (ret)
@@ -406,6 +469,7 @@ static void linux_cancel(KernelOp *base) {
         }
         withdraw(op);
         DL_DELETE(op->kernel->ops, op);
+        op_leave_turn(op);
         (void)op_free(op);
 }
 

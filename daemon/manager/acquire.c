@@ -104,12 +104,40 @@ static void fault_of_obstacles(const Obstacles *o, ErrorCode code, Fault *f) {
         fault_set(f, code, "%s", text);
 }
 
+/* Groups whose steps wait for this answer are free again at once: nothing was begun. */
+static int drop_reservation(Manager *m, Lease *l) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        _cleanup_free_ Group **groups = calloc(l->n_groups + 1, sizeof(Group *));
+        size_t n = 0;
+        int r;
+
+        if (!groups)
+                return -ENOMEM;
+        for (size_t i = 0; i < l->n_groups; i++)
+                if (switch_is_held(l->groups[i]))
+                        groups[n++] = l->groups[i];
+        r = lease_state_is_alive(l->state)
+                    ? registry_lease_end(m->registry, l, LEASE_ENDED, "refused", &c)
+                    : 0;
+        for (size_t i = 0; r == 0 && i < n; i++) {
+                if (groups[i]->state != GROUP_DRAINING)
+                        continue; /* somebody has joined the claim meanwhile */
+                switch_drop(groups[i]);
+                r = registry_group_drained(m->registry, groups[i], &c);
+                if (r == 0)
+                        r = registry_group_restored(m->registry, groups[i], &c);
+        }
+        (void)manager_commit(m, &c); /* a failed write is logged */
+        return r;
+}
+
 /* The reservation ends as if it had never been. */
 static void refuse_acquire(Inquiry *q, const Fault *why) {
         Lease *l = registry_lease(q->m->registry, q->lease);
+        int r = l ? drop_reservation(q->m, l) : 0;
 
-        if (l && manager_end_lease(q->m, l, "refused") < 0)
-                log_error("Lease %s cannot be taken back: out of memory", q->lease);
+        if (r < 0)
+                log_error("Lease %s cannot be taken back: %s", q->lease, strerror(-r));
         q->acquired(NULL, -EBADF, why, q->userdata);
         inquiry_free(q);
 }
@@ -237,7 +265,7 @@ static int inquiry_inspect(Inquiry *q) {
         int r;
 
         if (!q->force) {
-                r = plan_disturbed(&q->plan, &q->devices);
+                r = plan_devices(&q->plan, &q->devices);
                 if (r < 0)
                         return r;
         }

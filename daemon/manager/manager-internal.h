@@ -32,6 +32,9 @@ void switch_kick(Manager *m, Group *g);
 /* The claim of this group waits until its Inquiry says go. */
 int switch_hold(Manager *m, Group *g);
 void switch_go(Manager *m, Group *g);
+bool switch_is_held(const Group *g);
+/* The Inquiry said no: nothing was begun. */
+void switch_drop(Group *g);
 /* The executor came back: what waits for it need not wait longer. */
 void switch_wake(Manager *m, Group *g);
 /* A step of some group waits for these processes. */

@@ -78,6 +78,12 @@ bool switch_is_busy(const Group *g) {
         return s && (s->running || s->held);
 }
 
+bool switch_is_held(const Group *g) {
+        const Switch *s = g->userdata;
+
+        return s && s->held;
+}
+
 bool switch_has_claim(const Group *g) {
         const Switch *s = g->userdata;
 
@@ -426,5 +432,10 @@ void switch_go(Manager *m, Group *g) {
         if (!s || !s->held)
                 return;
         s->held = false;
+        registry_group_begin(g);
         switch_kick(m, g);
+}
+
+void switch_drop(Group *g) {
+        g->userdata = switch_free(g->userdata);
 }

@@ -30,7 +30,13 @@ class Command:
         return self.process.returncode, out, err
 
     def line(self):
-        return self.process.stdout.readline()
+        """The next line; the end of the file if none comes."""
+        watchdog = threading.Timer(PATIENCE, self.process.kill)
+        watchdog.start()
+        try:
+            return self.process.stdout.readline()
+        finally:
+            watchdog.cancel()
 
 
 @pytest.fixture

@@ -121,8 +121,8 @@ static const char *const groups_text =
         "  'WaitsFor':'testpmd\\u001b (pid 4711)','DeviceList':["
         "  {'Name':'0000:08:00.0','Vendor':'144d Samsung','Model':'a808 SM981','Driver':'nvme',"
         "   'HostDriver':'nvme','InUse':'mounted at /srv'}]},"
-        " {'Id':13,'State':'lost','OwnerKind':'','Owner':[0,''],'Leases':[],'WaitsFor':'',"
-        "  'DeviceList':[]}]";
+        " {'Id':13,'State':'lost','OwnerKind':'','Owner':[0,''],'Leases':[],"
+        "  'WaitsFor':'drivers were changed','DeviceList':[]}]";
 static const char *const leases_text =
         "[{'Id':'l3','Created':940000000},{'Id':'l7','Created':400000000}]";
 
@@ -157,17 +157,18 @@ static void test_tree_in_a_pipe(void **state) {
                 "   `- 0000:06:02.0  82540EM (Intel)  vfio-pci\n"
                 "12 -- 0000:08:00.0  SM981 (Samsung)  nvme              draining  (hidden)                "
                 "waits for testpmd? (pid 4711); in use: mounted at /srv\n"
-                "13 --                                                  lost\n"
+                "13 --                                                  lost                              drivers were changed\n"
                 "\n3 groups, 2 leases\n");
 }
 
 static void test_tree_of_80_columns(void **state) {
-        check_tree((Look){ .width = 80, .unicode = true },
-                   " 9 ┬─ 0000:05:00.0  8086:244e               user      (hidden)  l3 …\n"
-                   "   ├─ 0000:06:01.0  82540EM (…  vfio-pci …\n"
-                   "   └─ 0000:06:02.0  82540EM (…  vfio-pci\n"
-                   "12 ── 0000:08:00.0  SM981 (Sa…  nvme        draining  (hidden)        waits for…\n"
-                   "13 ──                                       lost\n");
+        check_tree(
+                (Look){ .width = 80, .unicode = true },
+                " 9 ┬─ 0000:05:00.0  8086:244e               user      (hidden)  l3 …\n"
+                "   ├─ 0000:06:01.0  82540EM (…  vfio-pci …\n"
+                "   └─ 0000:06:02.0  82540EM (…  vfio-pci\n"
+                "12 ── 0000:08:00.0  SM981 (Sa…  nvme        draining  (hidden)        waits for…\n"
+                "13 ──                                       lost                      drivers w…\n");
 }
 
 static void test_tree_of_20_columns(void **state) {

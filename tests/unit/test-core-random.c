@@ -343,8 +343,10 @@ static void advance_claim(Model *m, unsigned group) {
                 claim_done(m, group);
         else if (pick(m, 25) == 0)
                 claim_failed(m, group);
-        else
-                world_run_plan(&m->w, &g->plan, g->next, g->next + 1), g->next++;
+        else {
+                world_run_plan(&m->w, &g->plan, g->next, g->next + 1);
+                g->next++;
+        }
 }
 
 /* What the host has is what the first lease found. */

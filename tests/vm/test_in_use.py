@@ -45,49 +45,43 @@ def test_mounted_disk(host):
     host.run("touch /mnt/used/written && sync -f /mnt/used && rm /mnt/used/written")
 
 
+def disk_name(host):
+    """It may have another name each time that it comes back."""
+    path = f"/sys/bus/pci/devices/{DISK}/nvme"
+    host.wait("disk is there", lambda: host.run(f"ls -d {path}/nvme*/nvme*n1", check=False)[0] == 0)
+    return "/dev/" + host.output(f"basename {path}/nvme*/nvme*n1")
+
+
+@contextlib.contextmanager
+def unmounted(host):
+    with done(host, "umount /mnt/used", "udevadm wait --timeout=60 /dev/disk/by-label/rig-used && mount /mnt/used"):
+        yield disk_name(host)
+
+
 def test_disk_in_swap(host):
-    with done(host, "umount /mnt/used && cp --sparse=always /dev/nvme0n1 /tmp/disk && mkswap -q /dev/nvme0n1 && "
-              "swapon /dev/nvme0n1",
-              "swapoff /dev/nvme0n1; cp /tmp/disk /dev/nvme0n1; rm /tmp/disk; mount /mnt/used"):
-        refuse(host, DISK, "swap")
-
-
-def test_disk_below_device_mapper(host):
-    # the table is written by hand: dmsetup is not in every guest
-    with done(host, "umount /mnt/used && losetup --find --show /dev/nvme0n1 > /tmp/loop",
-              "losetup --detach $(cat /tmp/loop); mount /mnt/used"):
-        # a loop device opens it, but not exclusively: the host may still give it away
-        lease = host.acquire(DISK)
-        host.wait_driver(DISK, "vfio-pci")
-        host.release(lease)
-        host.wait_driver(DISK, "nvme")
-        host.wait("disk is back", lambda: host.run("test -b /dev/nvme0n1", check=False)[0] == 0)
+    # the first page is put back as it was, so that the file system is found again
+    with unmounted(host) as disk:
+        with done(host, f"head -c 65536 {disk} > /tmp/head; mkswap -q {disk} && swapon {disk}",
+                  f"swapoff {disk}; dd if=/tmp/head of={disk} conv=fsync status=none; udevadm trigger --settle {disk}"):
+            refuse(host, DISK, "swap")
 
 
 def test_disk_that_a_program_has_for_itself(host):
-    script = ("import os, time; os.open('/dev/nvme0n1', os.O_RDONLY | os.O_EXCL); print('open', flush=True); "
-              "time.sleep(1000)")
-    host.run("umount /mnt/used")
-    try:
-        holder = host.start(["python3", "-c", script])
+    script = "import os, sys, time; os.open(sys.argv[1], os.O_RDONLY | os.O_EXCL); print('open', flush=True); time.sleep(1000)"
+    with unmounted(host) as disk:
+        holder = host.start(["python3", "-c", script, disk])
         holder.wait_output("open")
-        refuse(host, DISK, "/dev/nvme0n1")
+        refuse(host, DISK, disk)
         holder.signal(9)
         holder.wait()
-    finally:
-        host.run("mount /mnt/used")
 
 
 def test_idle_disk_can_be_had(host):
-    host.run("umount /mnt/used")
-    try:
+    with unmounted(host):
         lease = host.acquire(DISK, user="alice")
         assert host.driver(DISK) == "vfio-pci"
         host.release(lease)
         host.wait_driver(DISK, "nvme")
-        host.wait("disk is back", lambda: host.run("test -b /dev/nvme0n1", check=False)[0] == 0)
-    finally:
-        host.run("mount /mnt/used")
     assert host.output("cat /mnt/used/marker") == "used"
 
 
