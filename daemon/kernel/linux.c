@@ -127,6 +127,7 @@ static int op_finish_later(LinuxOp *op, int error, char *text) {
                 free(text);
                 return 0;
         }
+        op->queued = false;
         op->deadline = sd_event_source_disable_unref(op->deadline);
         op->result.error = error;
         op->result.text = text;
@@ -218,9 +219,9 @@ static void on_lost(void *userdata) {
         LinuxOp *op;
 
         DL_FOREACH(k->ops, op) {
-                if (op->step.kind == STEP_WAIT_NODE || op->queued)
+                if (op->step.kind == STEP_WAIT_NODE)
                         continue;
-                if (executor_unqueue(k->executor, op->seq))
+                if (op->queued || executor_unqueue(k->executor, op->seq))
                         (void)op_finish_later(
                                 op, ENOTCONN,
                                 strdup("the executor went away before the step was sent"));

@@ -35,6 +35,8 @@ void switch_go(Manager *m, Group *g);
 bool switch_is_held(const Group *g);
 /* The Inquiry said no: nothing was begun. */
 void switch_drop(Group *g);
+/* After a restart: a step of the last run may still be at work on the group. */
+int switch_distrust(Manager *m, Group *g);
 /* The executor came back: what waits for it need not wait longer. */
 void switch_wake(Manager *m, Group *g);
 /* A step of some group waits for these processes. */

@@ -74,6 +74,14 @@ static int adopt_lease(Manager *m, StoredLease *stored, Changes *c) {
         return r < 0 ? r : holder_restore(m, l);
 }
 
+/* What was under way may still be: a step that hangs has outlived the daemon. */
+static int check_under_way(Manager *m, Group *g) {
+        bool under_way = g->state == GROUP_CLAIMING || g->state == GROUP_DRAINING ||
+                         g->state == GROUP_RESTORING;
+
+        return under_way ? switch_distrust(m, g) : 0;
+}
+
 /* Somebody rebound a leased device while nobody looked? */
 static int check_owned(Manager *m, Group *g, Changes *c) {
         if (g->state != GROUP_OWNED || group_is_switched(g, &g->terms))
@@ -96,8 +104,11 @@ int manager_recover(Manager *m) {
                 r = adopt_lease(m, &state.leases[i], &c);
         if (r == 0)
                 r = registry_adopt_done(m->registry, &c);
-        for (Group *g = registry_groups(m->registry); r == 0 && g; g = g->hh.next)
+        for (Group *g = registry_groups(m->registry); r == 0 && g; g = g->hh.next) {
                 r = check_owned(m, g, &c);
+                if (r == 0)
+                        r = check_under_way(m, g);
+        }
         if (r < 0) {
                 log_error("Cannot take up the state of the last run: %s", strerror(-r));
                 return r;

@@ -24,6 +24,8 @@ struct Switch {
         bool held;    /* its Inquiry has not decided yet */
         bool claim;   /* direction: towards a lease, or back to the host */
         bool running; /* a plan is under way */
+        bool unclear; /* a step may have been left behind: wait for it, then look again */
+        bool looking; /* the plan only looks */
         Plan plan;
         size_t next;
         KernelOp *op;
@@ -34,6 +36,7 @@ struct Switch {
 };
 
 static int switch_run(Switch *s);
+static int switch_retry_later(Switch *s, const char *why);
 
 static void close_claim(Switch *s) {
         /* the group first: the container lives until its last group has left */
@@ -118,6 +121,11 @@ static uint64_t step_deadline(StepKind kind) {
         return 10 * SECOND;
 }
 
+/* The step, or another one before it, may still be at work. */
+static bool is_unclear(int error) {
+        return error == EAGAIN || error == ECONNRESET || error == ETIMEDOUT;
+}
+
 /* These find nothing to do when the node went with the driver. */
 static bool is_about_node(StepKind kind) {
         return kind == STEP_CLAIM || kind == STEP_WAIT_CLOSED || kind == STEP_REVOKE_NODE;
@@ -167,6 +175,21 @@ static bool group_is_forced(const Group *g) {
         return false;
 }
 
+/* A plan that makes the facts of every member true again; no event tells of an override. */
+static int plan_look(const Group *g, Plan *ret) {
+        _cleanup_plan_ Plan p = PLAN_NULL;
+
+        for (const Device *d = g->devices; d; d = d->next) {
+                Step step = { .kind = STEP_INSPECT, .device = d->facts.name, .group = g->id };
+
+                if (plan_add(&p, &step) < 0)
+                        return -ENOMEM;
+        }
+        *ret = p;
+        p = PLAN_NULL;
+        return 0;
+}
+
 /* Makes the plan for what is now and begins it. */
 static int switch_begin(Switch *s) {
         _cleanup_obstacles_ Obstacles obstacles = OBSTACLES_NULL;
@@ -178,6 +201,16 @@ static int switch_begin(Switch *s) {
         s->next = 0;
         s->claim = s->g->state == GROUP_CLAIMING;
         s->running = true;
+        s->looking = false;
+        if (s->unclear) {
+                if (s->m->kernel->ops->group_is_locked(s->m->kernel, s->g->id) != 0)
+                        return switch_retry_later(s, "a step that was left behind");
+                s->unclear = false;
+                s->tries = 0;
+                s->looking = true;
+                r = plan_look(s->g, &s->plan);
+                return r < 0 ? r : switch_run(s);
+        }
         if (!s->claim) {
                 close_claim(s); /* else a claim would wait for ourselves */
                 r = plan_restore(s->g, &s->plan);
@@ -275,6 +308,7 @@ static int switch_finish_restore(Switch *s) {
 static int on_claim_step_failed(Switch *s, const Step *step, const StepResult *result) {
         _cleanup_fault_ Fault why = FAULT_NULL;
 
+        s->unclear = is_unclear(result->error);
         if (is_transient(result->error) && s->tries < CLAIM_TRIES)
                 return switch_retry_later(s, result->text ? result->text : strerror(result->error));
         fault_of_step(&why, step, result);
@@ -286,6 +320,7 @@ static int on_restore_step_failed(Switch *s, const Step *step, const StepResult 
         _cleanup_fault_ Fault why = FAULT_NULL;
 
         fault_of_step(&why, step, result);
+        s->unclear = is_unclear(result->error);
         if (is_transient(result->error) || result->error == ETIMEDOUT)
                 return switch_retry_later(s, why.message);
         /* VFIO's file is still open somewhere: the kernel has it until it is closed */
@@ -313,7 +348,13 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
                 s->fds[0] = TAKE_FD(result->fds[0]);
                 s->fds[1] = TAKE_FD(result->fds[1]);
         }
-        if (s->claim && s->g->state != GROUP_CLAIMING)
+        if (s->looking && is_unclear(result->error)) {
+                s->unclear = true;
+                r = switch_retry_later(s, "a step that was left behind");
+        } else if (s->looking) {
+                s->next++; /* whatever was seen: the facts are what counts */
+                r = s->next < s->plan.n ? switch_run(s) : switch_begin(s);
+        } else if (s->claim && s->g->state != GROUP_CLAIMING)
                 r = s->g->state == GROUP_DRAINING ? switch_begin(s) : (switch_stop(s), 0);
         else if (result->error == 0) {
                 s->next++;
@@ -330,7 +371,7 @@ static int switch_note_drained(Switch *s, StepKind next) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         int r;
 
-        if (s->claim || s->g->state != GROUP_DRAINING || is_about_node(next))
+        if (s->claim || s->looking || s->g->state != GROUP_DRAINING || is_about_node(next))
                 return 0;
         r = registry_group_drained(s->m->registry, s->g, &c);
         if (r < 0)
@@ -352,7 +393,7 @@ static int switch_run(Switch *s) {
                                                        : _STEP_KIND_INVALID);
         if (r < 0)
                 return r;
-        if (s->next == s->plan.n)
+        if (s->next == s->plan.n && !s->looking)
                 return s->claim ? switch_finish_claim(s) : switch_finish_restore(s);
         step = &s->plan.steps[s->next];
         /* intent before act */
@@ -393,6 +434,15 @@ void switch_kick(Manager *m, Group *g) {
         s->retry = sd_event_source_disable_unref(s->retry);
         if (sd_event_add_time_relative(m->event, &s->retry, CLOCK_BOOTTIME, 0, 0, on_retry, s) < 0)
                 log_error("Group %u: cannot schedule its steps", g->id);
+}
+
+int switch_distrust(Manager *m, Group *g) {
+        Switch *s = switch_get(m, g);
+
+        if (!s)
+                return -ENOMEM;
+        s->unclear = true;
+        return 0;
 }
 
 void switch_wake(Manager *m, Group *g) {

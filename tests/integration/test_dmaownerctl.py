@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """dmaownerctl from end to end: what it prints, what it returns."""
 
+import contextlib
 import json
 import os
 import signal
@@ -22,7 +23,8 @@ class Command:
 
     def __init__(self, address, arguments, **options):
         self.process = subprocess.Popen([CLIENT, f"--bus={address}", *arguments], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        start_new_session=True, **options)
 
     def finish(self):
         out, err = self.process.communicate(timeout=PATIENCE)
@@ -48,7 +50,8 @@ def start(host):
         return running[-1]
     yield run
     for command in running:
-        command.process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(command.process.pid, signal.SIGKILL)      # what it started too
         command.process.communicate()
 
 

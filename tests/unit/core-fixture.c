@@ -257,6 +257,8 @@ int world_ask(World *w, RequestSpec spec, Lease **ret, Fault *fault) {
         int k;
 
         k = registry_reserve(w->r, &q, &l, &w->c, fault);
+        for (size_t i = 0; k == 0 && i < l->n_groups; i++)
+                registry_group_begin(l->groups[i]);
         if (k == 0 && ret)
                 *ret = l;
         assert_true(k == 0 || !l);

@@ -545,8 +545,31 @@ static void test_adopt_refuses(void **state) {
         assert_int_equal(registry_group(w.r, 1)->state, GROUP_OWNED);
 }
 
+/* Until the first step, what is seen is what the host has; from then on it is our own work. */
+static void test_records_follow_until_begun(void **state) {
+        _cleanup_request_ Request q = request_make((RequestSpec){ { A }, USER });
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        _cleanup_world_ World w;
+        Lease *l = NULL;
+        Device *d;
+
+        host_init(&w);
+        assert_int_equal(registry_reserve(w.r, &q, &l, &w.c, &fault), 0);
+        d = registry_device(w.r, A);
+        assert_string_equal(d->record.driver, "e1000e");
+        assert_null(d->record.driver_override);
+        world_rebind(&w, A, NULL);
+        assert_null(d->record.driver);
+        world_rebind(&w, A, "e1000e");
+        assert_string_equal(d->record.driver, "e1000e");
+        registry_group_begin(l->groups[0]);
+        world_rebind(&w, A, NULL);
+        assert_string_equal(d->record.driver, "e1000e");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_records_follow_until_begun),
                 cmocka_unit_test(test_group_table),
                 cmocka_unit_test(test_waits_for),
                 cmocka_unit_test(test_lease_ends),

@@ -451,15 +451,20 @@ static void test_nobody_there(void **state) {
         assert_true(run_until(f, f->ready == 1));
 }
 
+/* Waits for somebody, so any number of it may be under way. */
+static int run_wait_closed(Fixture *f, Outcome *outcome) {
+        Step step = { .kind = STEP_WAIT_CLOSED, .group = 12 };
+
+        return f->kernel->ops->run(f->kernel, &step, 0, on_done, outcome, NULL);
+}
+
 static void test_more_than_the_socket_takes(void **state) {
         Fixture *f = *state;
         Outcome last = { .fds = { -EBADF, -EBADF } };
         unsigned n = 4000;
 
         for (unsigned i = 1; i < n; i++) {
-                Step step = { .kind = STEP_INSPECT, .device = (char *)NIC, .group = 12 };
-
-                assert_int_equal(f->kernel->ops->run(f->kernel, &step, 0, on_done, &last, NULL), 0);
+                assert_int_equal(run_wait_closed(f, &last), 0);
         }
         for (unsigned i = 1; i < n; i++) {
                 char seq[32];
@@ -479,12 +484,73 @@ static void test_unsent_steps_are_told_from_lost_ones(void **state) {
         Outcome all[2000] = {};
 
         for (size_t i = 0; i < 2000; i++)
-                (void)run_unbind(f, 0, &all[i]);
+                assert_int_equal(run_wait_closed(f, &all[i]), 0);
         f->peer = safe_close(f->peer);
         run_for(f, 50000);
         assert_int_equal(all[0].error, ECONNRESET);
         assert_int_equal(all[1999].error, ENOTCONN);
         for (size_t i = 0; i < 2000; i++) {
+                assert_int_equal(all[i].times, 1);
+                free(all[i].text);
+                free(all[i].driver_then);
+        }
+}
+
+static size_t count_received(Fixture *f) {
+        size_t n = 0;
+
+        run_for(f, 20000);
+        while (!str_empty(received(f)))
+                n++;
+        return n;
+}
+
+static void test_steps_take_turns(void **state) {
+        enum { STEPS = 20, AT_ONCE = 8 };
+        Fixture *f = *state;
+        Outcome all[STEPS] = {};
+        KernelOp *ops[STEPS];
+
+        for (size_t i = 0; i < STEPS; i++)
+                ops[i] = run_unbind(f, 0, &all[i]);
+        assert_int_equal(count_received(f), AT_ONCE);
+        /* one that only waits for somebody is not held up */
+        assert_int_equal(run_wait_closed(f, &f->outcomes[0]), 0);
+        assert_int_equal(count_received(f), 1);
+        /* the next begins when one is done, or is cancelled */
+        answer(f, "{\"seq\":3,\"event\":\"done\",\"errno\":0}");
+        assert_true(run_until(f, all[2].times == 1));
+        assert_int_equal(count_received(f), 1);
+        f->kernel->ops->cancel(ops[0]);
+        assert_int_equal(count_received(f), 2); /* its cancel, too */
+        /* one that has not begun leaves no trace */
+        f->kernel->ops->cancel(ops[STEPS - 1]);
+        assert_int_equal(count_received(f), 0);
+        /* a kernel that hangs holds nobody up for long */
+        run_for(f, 1200000);
+        assert_int_equal(count_received(f), STEPS - AT_ONCE - 3);
+        assert_int_equal(all[0].times + all[STEPS - 1].times, 0);
+        f->peer = safe_close(f->peer);
+        assert_true(run_until(f, all[STEPS - 2].times == 1));
+        for (size_t i = 0; i < STEPS; i++) {
+                free(all[i].text);
+                free(all[i].driver_then);
+        }
+}
+
+/* What has not begun when the executor goes was certainly not done. */
+static void test_steps_whose_turn_never_came(void **state) {
+        enum { STEPS = 20 };
+        Fixture *f = *state;
+        Outcome all[STEPS] = {};
+
+        for (size_t i = 0; i < STEPS; i++)
+                (void)run_unbind(f, 0, &all[i]);
+        f->peer = safe_close(f->peer);
+        run_for(f, 50000);
+        assert_int_equal(all[0].error, ECONNRESET);
+        assert_int_equal(all[STEPS - 1].error, ENOTCONN);
+        for (size_t i = 0; i < STEPS; i++) {
                 assert_int_equal(all[i].times, 1);
                 free(all[i].text);
                 free(all[i].driver_then);
@@ -703,6 +769,8 @@ int main(void) {
                 TEST_ALONE(test_nobody_there),
                 TEST(test_more_than_the_socket_takes),
                 TEST(test_unsent_steps_are_told_from_lost_ones),
+                TEST(test_steps_take_turns),
+                TEST(test_steps_whose_turn_never_came),
                 TEST(test_deadline),
                 TEST(test_deadline_names_who_is_waited_for),
                 TEST(test_cancel),
