@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
-#include "bus/bus.h"
 #include "config.h"
+#include "bus/bus.h"
 #include "manager/manager.h"
 #include "util/log.h"
 #include "util/strings.h"
@@ -39,13 +39,19 @@ static int parse_log_level(const char *text) {
 
         if (parse_u64(text, 10, &level) < 0 || level > LOG_DEBUG)
                 return -EINVAL;
-        log_set_max_level((int) level);
+        log_set_max_level((int)level);
         return 0;
 }
 
 /* 1: go on; 0: done; negative: wrong usage */
 static int parse_arguments(int argc, char *argv[]) {
-        enum { ARG_BUS = 256, ARG_SIMULATE, ARG_CHECK, ARG_LOG_LEVEL, ARG_VERSION };
+        enum {
+                ARG_BUS = 256,
+                ARG_SIMULATE,
+                ARG_CHECK,
+                ARG_LOG_LEVEL,
+                ARG_VERSION
+        };
         static const struct option options[] = {
                 { "bus", required_argument, NULL, ARG_BUS },
                 { "simulate", required_argument, NULL, ARG_SIMULATE },
@@ -71,7 +77,8 @@ static int parse_arguments(int argc, char *argv[]) {
                         break;
                 case ARG_LOG_LEVEL:
                         if (parse_log_level(optarg) < 0) {
-                                fprintf(stderr, "dmaownerd: --log-level takes 0 to 7, not '%s'\n", optarg);
+                                fprintf(stderr, "dmaownerd: --log-level takes 0 to 7, not '%s'\n",
+                                        optarg);
                                 return -EINVAL;
                         }
                         break;
@@ -218,12 +225,13 @@ static int run(void) {
         r = bus_server_start(bus);
         if (r < 0) {
                 log_error("Cannot serve org.dmaowner1: %s",
-                          r == -EEXIST ? "another dmaownerd has the name on this bus" : strerror(-r));
+                          r == -EEXIST ? "another dmaownerd has the name on this bus"
+                                       : strerror(-r));
                 return r;
         }
-        (void) sd_notify(0, "READY=1");
+        (void)sd_notify(0, "READY=1");
         r = sd_event_loop(event);
-        (void) sd_notify(0, "STOPPING=1");
+        (void)sd_notify(0, "STOPPING=1");
         if (r < 0)
                 log_error("The event loop failed: %s", strerror(-r));
         return r;

@@ -12,7 +12,7 @@
 #include "bus/bus-internal.h"
 #include "util/strings.h"
 
-#define GROUP_NAME "dmaowner"
+#define GROUP_NAME   "dmaowner"
 #define TIMEOUT_USEC 5000000ULL
 
 /* -1: there is no such group on this host */

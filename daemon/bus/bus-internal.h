@@ -27,7 +27,7 @@ struct BusServer {
         Peer peers[PEERS]; /* a ring: the oldest is forgotten */
         size_t next_peer;
         Tracked *tracked;
-        bool signalling;   /* properties are read for everybody, not for a caller */
+        bool signalling; /* properties are read for everybody, not for a caller */
 };
 
 /* bus-caller.c: who sent the message, as the bus itself says. A negative errno if it has left. */

@@ -10,8 +10,8 @@
 #include "util/strings.h"
 
 #define DEVICES_MAX 1024
-#define TEXT_MAX 256
-#define TTL_MAX (10ULL * 365 * 24 * 3600 * 1000000)
+#define TEXT_MAX    256
+#define TTL_MAX     (10ULL * 365 * 24 * 3600 * 1000000)
 
 typedef struct Reader {
         BusServer *s;
@@ -27,7 +27,7 @@ static int check_text(const char *what, const char *text, Fault *fault) {
                 return fault_set(fault, ERROR_INVALID_ARGS, "%s has to have 1 to %d bytes", what,
                                  TEXT_MAX);
         for (const char *c = text; *c; c++)
-                if ((unsigned char) *c < 0x20 || *c == 0x7f)
+                if ((unsigned char)*c < 0x20 || *c == 0x7f)
                         return fault_set(fault, ERROR_INVALID_ARGS,
                                          "%s may not have control characters", what);
         return 0;
@@ -72,7 +72,8 @@ static int read_holder(Reader *r, sd_bus_message *m) {
         r->request->holder = holder_type_from_string(text);
         if (r->request->holder < 0)
                 return fault_set(r->fault, ERROR_INVALID_ARGS,
-                                 "holder '%s' is none of lifeline, process, connection, none", text);
+                                 "holder '%s' is none of lifeline, process, connection, none",
+                                 text);
         return 0;
 }
 
@@ -84,7 +85,8 @@ static int read_access(Reader *r, sd_bus_message *m) {
                 return q;
         r->request->terms.access = access_from_string(text);
         if (r->request->terms.access < 0)
-                return fault_set(r->fault, ERROR_INVALID_ARGS, "access '%s' is none of node, fd", text);
+                return fault_set(r->fault, ERROR_INVALID_ARGS, "access '%s' is none of node, fd",
+                                 text);
         if (r->request->terms.access == ACCESS_FD)
                 return fault_set(r->fault, ERROR_UNSUPPORTED,
                                  "access fd is not offered by this version; use access node");
@@ -148,16 +150,11 @@ static const struct Option {
         const char *type;
         int (*read)(Reader *r, sd_bus_message *m);
 } options[] = {
-        { "access", "s", read_access },
-        { "default-domain-type", "s", read_type },
-        { "driver", "s", read_driver },
-        { "force", "b", read_force },
-        { "holder", "s", read_holder },
-        { "label", "s", read_label },
-        { "owner", "s", read_owner },
-        { "pidfd", "h", read_pidfd },
-        { "reset", "s", read_reset },
-        { "ttl", "t", read_ttl },
+        { "access", "s", read_access }, { "default-domain-type", "s", read_type },
+        { "driver", "s", read_driver }, { "force", "b", read_force },
+        { "holder", "s", read_holder }, { "label", "s", read_label },
+        { "owner", "s", read_owner },   { "pidfd", "h", read_pidfd },
+        { "reset", "s", read_reset },   { "ttl", "t", read_ttl },
         { "uid", "u", read_uid },
 };
 
@@ -175,8 +172,8 @@ static int read_option(Reader *r, sd_bus_message *m) {
                         return q;
                 if (strcmp(type, options[i].type) != 0)
                         return fault_set(r->fault, ERROR_INVALID_ARGS,
-                                         "option '%s' has type '%s', but '%s' is wanted", name, type,
-                                         options[i].type);
+                                         "option '%s' has type '%s', but '%s' is wanted", name,
+                                         type, options[i].type);
                 q = sd_bus_message_enter_container(m, 'v', type);
                 if (q >= 0)
                         q = options[i].read(r, m);
@@ -211,7 +208,7 @@ int bus_check_process(int pidfd, uid_t uid, const Caller *caller, pid_t *ret_pid
         if (process_uid != uid && !caller->privileged)
                 return fault_set(fault, ERROR_ACCESS_DENIED,
                                  "process %d is not of uid %u: only root may name another's process",
-                                 (int) *ret_pid, (unsigned) uid);
+                                 (int)*ret_pid, (unsigned)uid);
         return 0;
 }
 

@@ -41,7 +41,7 @@ int bus_track_holder(BusServer *s, const Lease *l) {
         Tracked *t;
         int r;
 
-        name = at ? strndup(l->request.holder_name, (size_t) (at - l->request.holder_name)) : NULL;
+        name = at ? strndup(l->request.holder_name, (size_t)(at - l->request.holder_name)) : NULL;
         t = calloc(1, sizeof(Tracked));
         if (!name || !t) {
                 free(t);
@@ -114,7 +114,7 @@ static int announce_lease(BusServer *s, Lease *l) {
         if (r < 0 || lease_state_is_alive(l->state))
                 return r;
         return sd_bus_emit_signal(s->bus, path, BUS_NAME ".Lease", "Ended", "s",
-                                  l->ended                        ? l->ended
+                                  l->ended                    ? l->ended
                                   : fault_is_set(&l->failure) ? l->failure.message
                                                               : lease_state_to_string(l->state));
 }
@@ -150,9 +150,9 @@ static void on_lease_gone(const Lease *l, void *userdata) {
         int r = lease_bus_path(l, &path);
         Tracked *t, *next;
 
-        DL_FOREACH_SAFE (s->tracked, t, next)
-                if (str_eq(t->lease, l->id))
-                        tracked_free(t);
+        DL_FOREACH_SAFE(s->tracked, t, next)
+        if (str_eq(t->lease, l->id))
+                tracked_free(t);
         if (l->published)
                 emit_removed(s, r, path);
 }

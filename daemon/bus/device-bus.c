@@ -26,7 +26,8 @@ static int append_bus(sd_bus_message *m, const void *object, const Caller *calle
 
 /* "8086 Intel Corporation": number and, where hwdb knows it, name */
 static int append_number_and_name(sd_bus_message *m, unsigned number, const char *name) {
-        _cleanup_free_ char *text = str_format("%04x%s%s", number, name ? " " : "", name ? name : "");
+        _cleanup_free_ char *text = str_format("%04x%s%s", number, name ? " " : "",
+                                               name ? name : "");
 
         return text ? append_text(m, text) : -ENOMEM;
 }
@@ -149,7 +150,7 @@ static int enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***re
         return 1;
 }
 
-#define CONST SD_BUS_VTABLE_PROPERTY_CONST
+#define CONST   SD_BUS_VTABLE_PROPERTY_CONST
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 
 static const sd_bus_vtable vtable[] = {
@@ -169,7 +170,8 @@ static const sd_bus_vtable vtable[] = {
 };
 
 int device_bus_export(BusServer *s) {
-        int r = sd_bus_add_fallback_vtable(s->bus, NULL, PREFIX, BUS_NAME ".Device", vtable, find, s);
+        int r = sd_bus_add_fallback_vtable(s->bus, NULL, PREFIX, BUS_NAME ".Device", vtable, find,
+                                           s);
 
         return r < 0 ? r : sd_bus_add_node_enumerator(s->bus, NULL, PREFIX, enumerate, s);
 }

@@ -23,8 +23,9 @@ static int append_state(sd_bus_message *m, const void *object, const Caller *cal
 static int append_kind(sd_bus_message *m, const void *object, const Caller *caller) {
         const Group *g = object;
 
-        return sd_bus_message_append(
-                m, "s", g->state == GROUP_FREE ? "" : owner_kind_to_string(g->terms.kind));
+        return sd_bus_message_append(m, "s",
+                                     g->state == GROUP_FREE ? ""
+                                                            : owner_kind_to_string(g->terms.kind));
 }
 
 static int append_owner(sd_bus_message *m, const void *object, const Caller *caller) {
@@ -41,7 +42,7 @@ static int append_count(sd_bus_message *m, const void *object, const Caller *cal
 }
 
 static int append_claimed(sd_bus_message *m, const void *object, const Caller *caller) {
-        return sd_bus_message_append(m, "b", (int) manager_group_is_claimed(object));
+        return sd_bus_message_append(m, "b", (int)manager_group_is_claimed(object));
 }
 
 static int append_type(sd_bus_message *m, const void *object, const Caller *caller) {
@@ -105,10 +106,10 @@ static int find(sd_bus *bus, const char *path, const char *interface, void *user
         unsigned long long id;
         Group *g;
 
-        if (!str_starts(path, PREFIX "/") ||
-            parse_u64(path + strlen(PREFIX "/"), 10, &id) < 0 || id > UINT32_MAX)
+        if (!str_starts(path, PREFIX "/") || parse_u64(path + strlen(PREFIX "/"), 10, &id) < 0 ||
+            id > UINT32_MAX)
                 return 0;
-        g = registry_group(manager_registry(s->m), (unsigned) id);
+        g = registry_group(manager_registry(s->m), (unsigned)id);
         if (!g)
                 return 0;
         *ret_found = s;
@@ -121,7 +122,7 @@ static Group *group_of(BusServer *s, const char *path) {
 
         if (parse_u64(path + strlen(PREFIX "/"), 10, &id) < 0)
                 return NULL;
-        return registry_group(manager_registry(s->m), (unsigned) id);
+        return registry_group(manager_registry(s->m), (unsigned)id);
 }
 
 static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -172,7 +173,7 @@ static int method_accept(sd_bus_message *call, void *userdata, sd_bus_error *err
         return administer(call, userdata, manager_accept);
 }
 
-#define CONST SD_BUS_VTABLE_PROPERTY_CONST
+#define CONST   SD_BUS_VTABLE_PROPERTY_CONST
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 
 static const sd_bus_vtable vtable[] = {

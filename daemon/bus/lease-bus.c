@@ -66,7 +66,7 @@ static int append_groups(sd_bus_message *m, const void *object, const Caller *ca
 static int append_uid(sd_bus_message *m, const void *object, const Caller *caller) {
         const Lease *l = object;
 
-        return sd_bus_message_append(m, "u", (uint32_t) l->request.uid);
+        return sd_bus_message_append(m, "u", (uint32_t)l->request.uid);
 }
 
 static int append_holder(sd_bus_message *m, const void *object, const Caller *caller) {
@@ -78,7 +78,7 @@ static int append_holder(sd_bus_message *m, const void *object, const Caller *ca
 static int append_holder_pid(sd_bus_message *m, const void *object, const Caller *caller) {
         const Lease *l = object;
 
-        return sd_bus_message_append(m, "u", (uint32_t) l->request.holder_pid);
+        return sd_bus_message_append(m, "u", (uint32_t)l->request.holder_pid);
 }
 
 static int append_created(sd_bus_message *m, const void *object, const Caller *caller) {
@@ -261,8 +261,8 @@ static int method_confirm(sd_bus_message *call, void *userdata, sd_bus_error *er
         return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
-#define CONST SD_BUS_VTABLE_PROPERTY_CONST
-#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define CONST       SD_BUS_VTABLE_PROPERTY_CONST
+#define CHANGES     SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 #define INVALIDATES SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION
 
 static const sd_bus_vtable vtable[] = {
@@ -270,8 +270,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Release", "", "", method_release, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Renew", SD_BUS_ARGS("t", ttl), SD_BUS_NO_RESULT, method_renew,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Confirm", SD_BUS_ARGS("h", pidfd), SD_BUS_NO_RESULT, method_confirm,
-                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Confirm", SD_BUS_ARGS("h", pidfd), SD_BUS_NO_RESULT,
+                                method_confirm, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Id", "s", get_property, 0, CONST),
         SD_BUS_PROPERTY("Owner", "(us)", get_property, 0, INVALIDATES),
         SD_BUS_PROPERTY("Kind", "s", get_property, 0, CHANGES),

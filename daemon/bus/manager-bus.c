@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
-#include "bus/bus-internal.h"
 #include "config.h"
+#include "bus/bus-internal.h"
 #include "util/log.h"
 #include "util/strings.h"
 
@@ -24,7 +24,8 @@ static Pending *pending_new(BusServer *s, sd_bus_message *call) {
 
 static void pending_finish(Pending *p, int r) {
         if (r < 0)
-                log_warning("Cannot answer %s: %s", sd_bus_message_get_member(p->call), strerror(-r));
+                log_warning("Cannot answer %s: %s", sd_bus_message_get_member(p->call),
+                            strerror(-r));
         sd_bus_message_unref(p->call);
         free(p);
 }
@@ -59,7 +60,7 @@ static void on_acquired(Lease *l, int lifeline, const Fault *fault, void *userda
         if (r >= 0)
                 r = l ? reply_lease(p, l, fd) : bus_reply_fault(p->call, 0, fault);
         if (r < 0 && l)
-                (void) manager_end_lease(p->s->m, l, "not-answered");
+                (void)manager_end_lease(p->s->m, l, "not-answered");
         pending_finish(p, r);
 }
 
@@ -240,16 +241,29 @@ static int append_lease(sd_bus_message *reply, const Lease *l, const Caller *cal
         if (r >= 0)
                 r = bus_append_entry(reply, "Path", "o", path);
         if (r >= 0)
-                r = bus_append_entry(reply, "Sequence", "t", (uint64_t) l->seq);
+                r = bus_append_entry(reply, "Sequence", "t", (uint64_t)l->seq);
         if (r >= 0)
                 r = bus_property_append_all(reply, lease_properties, l, caller);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int check_limit(uint32_t limit, Fault *fault) {
-        if (limit > 0 && limit <= PAGE_MAX)
-                return 0;
-        return fault_set(fault, ERROR_INVALID_ARGS, "limit has to be 1 to %d", PAGE_MAX);
+/* A reply that lists dictionaries, begun for this caller. */
+static int begin_list(BusServer *s, sd_bus_message *call, uint32_t limit, const Caller **ret_caller,
+                      sd_bus_message **ret_reply, Fault *fault) {
+        int r;
+
+        if (limit == 0 || limit > PAGE_MAX)
+                return fault_set(fault, ERROR_INVALID_ARGS, "limit has to be 1 to %d", PAGE_MAX);
+        r = bus_caller(s, call, ret_caller);
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(call, ret_reply);
+        return r < 0 ? r : sd_bus_message_open_container(*ret_reply, 'a', "a{sv}");
+}
+
+static int end_list(sd_bus_message *call, sd_bus_message *reply, int r, const Fault *fault) {
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? bus_reply_fault(call, r, fault) : sd_bus_send(NULL, reply, NULL);
 }
 
 static int method_list_groups(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -257,28 +271,22 @@ static int method_list_groups(sd_bus_message *call, void *userdata, sd_bus_error
         _cleanup_fault_ Fault fault = FAULT_NULL;
         BusServer *s = userdata;
         const Caller *caller;
-        int64_t after;
         uint32_t limit;
+        int64_t after;
         Group *g;
         int r;
 
         r = sd_bus_message_read(call, "xu", &after, &limit);
         if (r >= 0)
-                r = check_limit(limit, &fault);
-        if (r >= 0)
-                r = bus_caller(s, call, &caller);
-        if (r >= 0)
-                r = sd_bus_message_new_method_return(call, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "a{sv}");
-        for (; r >= 0 && limit > 0 && (g = registry_next_group(manager_registry(s->m), after));
-             limit--) {
+                r = begin_list(s, call, limit, &caller, &reply, &fault);
+        for (; r >= 0 && limit > 0; limit--) {
+                g = registry_next_group(manager_registry(s->m), after);
+                if (!g)
+                        break;
                 r = append_group(reply, g, caller);
                 after = g->id;
         }
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_send(NULL, reply, NULL);
+        return end_list(call, reply, r, &fault);
 }
 
 static int method_list_leases(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -293,21 +301,15 @@ static int method_list_leases(sd_bus_message *call, void *userdata, sd_bus_error
 
         r = sd_bus_message_read(call, "tu", &after, &limit);
         if (r >= 0)
-                r = check_limit(limit, &fault);
-        if (r >= 0)
-                r = bus_caller(s, call, &caller);
-        if (r >= 0)
-                r = sd_bus_message_new_method_return(call, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "a{sv}");
-        for (; r >= 0 && limit > 0 && (l = registry_next_lease(manager_registry(s->m), after));
-             limit--) {
+                r = begin_list(s, call, limit, &caller, &reply, &fault);
+        for (; r >= 0 && limit > 0; limit--) {
+                l = registry_next_lease(manager_registry(s->m), after);
+                if (!l)
+                        break;
                 r = append_lease(reply, l, caller);
                 after = l->seq;
         }
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_send(NULL, reply, NULL);
+        return end_list(call, reply, r, &fault);
 }
 
 /* look-ups */
@@ -380,11 +382,9 @@ static int get_kernel(sd_bus *bus, const char *path, const char *interface, cons
 
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD_WITH_ARGS("Acquire",
-                                SD_BUS_ARGS("as", devices, "s", kind, "a{sv}", options),
+        SD_BUS_METHOD_WITH_ARGS("Acquire", SD_BUS_ARGS("as", devices, "s", kind, "a{sv}", options),
                                 SD_BUS_RESULT("o", lease, "ah", lifeline), method_acquire, ANYBODY),
-        SD_BUS_METHOD_WITH_ARGS("Explain",
-                                SD_BUS_ARGS("as", devices, "s", kind, "a{sv}", options),
+        SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("as", devices, "s", kind, "a{sv}", options),
                                 SD_BUS_RESULT("b", possible, "aa{sv}", obstacles, "aa{sv}", steps),
                                 method_explain, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("ReleaseOwner", SD_BUS_ARGS("s", owner),

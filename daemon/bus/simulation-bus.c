@@ -54,7 +54,8 @@ static int method_dump(sd_bus_message *call, void *userdata, sd_bus_error *error
 /* For the user who runs it and root only: no SD_BUS_VTABLE_UNPRIVILEGED on a shared bus. */
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD_WITH_ARGS("Inject", SD_BUS_ARGS("s", fault), SD_BUS_NO_RESULT, method_inject, 0),
+        SD_BUS_METHOD_WITH_ARGS("Inject", SD_BUS_ARGS("s", fault), SD_BUS_NO_RESULT, method_inject,
+                                0),
         SD_BUS_METHOD("Clear", "", "", method_clear, 0),
         SD_BUS_METHOD_WITH_ARGS("Event", SD_BUS_ARGS("s", event), SD_BUS_NO_RESULT, method_event, 0),
         SD_BUS_METHOD_WITH_ARGS("Dump", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", host), method_dump, 0),

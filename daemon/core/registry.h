@@ -84,10 +84,10 @@ struct Group {
         Terms terms;         /* likewise */
         uid_t node_uid;      /* who gets the nodes of a user lease */
         char *recorded_type; /* default domain type before the first lease */
-        bool begun;          /* steps of the claim may have run: what is seen now is not the host's */
-        bool recorded;       /* recorded_type and the devices' records are taken */
-        char *owed_type;     /* while free: the type to go back to when no driver is bound */
-        char *waits_for;     /* what a draining, failed or lost group waits for, for people */
+        bool begun;      /* steps of the claim may have run: what is seen now is not the host's */
+        bool recorded;   /* recorded_type and the devices' records are taken */
+        char *owed_type; /* while free: the type to go back to when no driver is bound */
+        char *waits_for; /* what a draining, failed or lost group waits for, for people */
         Device *devices;
         size_t n_devices;
         Lease **leases; /* those that count */

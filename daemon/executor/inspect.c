@@ -398,6 +398,5 @@ int step_inspect(Run *run) {
         if (r >= 0)
                 r = inspect_vfio(run);
         /* no event tells of this one */
-        return r < 0 ? r
-                     : device_override(&run->sysfs, run->step->device, &run->answer.value);
+        return r < 0 ? r : device_override(&run->sysfs, run->step->device, &run->answer.value);
 }

@@ -15,18 +15,18 @@
 #include "util/strings.h"
 
 #define INSPECT_DEADLINE_USEC 10000000ULL
-#define RETRY_USEC 20000ULL
-#define RETRIES 250
+#define RETRY_USEC            20000ULL
+#define RETRIES               250
 
 struct Inquiry {
         Manager *m;
-        char *lease;         /* Acquire: id; NULL: Explain */
-        int lifeline;        /* the requester's end */
+        char *lease;  /* Acquire: id; NULL: Explain */
+        int lifeline; /* the requester's end */
         bool force;
-        Plan plan;           /* of all groups, one after the other */
+        Plan plan; /* of all groups, one after the other */
         Obstacles obstacles;
-        char **devices;      /* those to inspect */
-        KernelOp **ops;      /* their inspections, as long as they have not answered */
+        char **devices; /* those to inspect */
+        KernelOp **ops; /* their inspections, as long as they have not answered */
         bool *answered;
         size_t n;
         size_t pending;
@@ -149,7 +149,7 @@ static void answer_acquire(Inquiry *q) {
         if (!l)
                 fault_set(&why, ERROR_NO_SUCH_LEASE, "it was released before it was granted");
         else if (fault_is_set(&l->failure))
-                (void) fault_copy(&why, &l->failure);
+                (void)fault_copy(&why, &l->failure);
         else if (q->obstacles.n > 0)
                 fault_of_obstacles(&q->obstacles, ERROR_IN_USE, &why);
         if (fault_is_set(&why)) {
@@ -305,7 +305,8 @@ static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *wh
         if (r == 0)
                 r = manager_commit(q->m, c);
         if (r < 0 && r != -ENOMEM) {
-                fault_set(why, ERROR_QUOTA_EXCEEDED, "the lease cannot be recorded: %s", strerror(-r));
+                fault_set(why, ERROR_QUOTA_EXCEEDED, "the lease cannot be recorded: %s",
+                          strerror(-r));
                 return -ECANCELED;
         }
         return r;

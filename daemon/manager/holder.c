@@ -23,8 +23,8 @@ struct Holder {
         int fd;
         sd_event_source *watch;
         sd_event_source *expiry;
-        KernelOp *op;      /* STEP_WAIT_CLOSED of an expired lease */
-        size_t closed;     /* how many of its groups have been found closed */
+        KernelOp *op;  /* STEP_WAIT_CLOSED of an expired lease */
+        size_t closed; /* how many of its groups have been found closed */
 };
 
 static void end_or_log(Holder *h, const char *reason) {
@@ -84,7 +84,7 @@ static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
                 return 0;
         }
         if (registry_lease_set_state(h->m->registry, h->l, LEASE_UNCONFIRMED, &c))
-                (void) manager_commit(h->m, &c);
+                (void)manager_commit(h->m, &c);
         return 0;
 }
 
@@ -122,8 +122,8 @@ int holder_set_fd(Lease *l, HolderType type, int fd) {
         if (fd >= 0) {
                 /* a pidfd becomes readable; of a lifeline only the hang-up counts, its holder may
                  * write what he likes */
-                r = sd_event_add_io(h->m->event, &watch, fd,
-                                    type == HOLDER_PROCESS ? EPOLLIN : 0, on_hang_up, h);
+                r = sd_event_add_io(h->m->event, &watch, fd, type == HOLDER_PROCESS ? EPOLLIN : 0,
+                                    on_hang_up, h);
                 if (r < 0)
                         return r;
         }

@@ -11,12 +11,12 @@
 #include "util/log.h"
 #include "util/strings.h"
 
-#define AT_ONCE 4
+#define AT_ONCE       4
 #define DEADLINE_USEC 10000000ULL
 
 struct Inspector {
         Manager *m;
-        char **queue;    /* devices that wait, a ring */
+        char **queue; /* devices that wait, a ring */
         size_t first, n, size;
         unsigned running;
 };
@@ -66,7 +66,7 @@ static void on_inspected(KernelOp *op, StepResult *result, void *userdata) {
                 r = registry_device_set_in_use(d, text, &c);
         if (r < 0)
                 log_error("Out of memory");
-        (void) manager_commit(i->m, &c);
+        (void)manager_commit(i->m, &c);
         inspector_run(i);
 }
 

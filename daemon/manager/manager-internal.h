@@ -14,10 +14,10 @@ struct Manager {
         Kernel *kernel;
         Store *store;
         ManagerEvents events;
-        bool started;        /* enumeration and recovery are done: changes are acted upon */
+        bool started; /* enumeration and recovery are done: changes are acted upon */
         bool executor_ready;
         struct Inspector *inspector;
-        Inquiry *inquiries;  /* utlist, doubly linked */
+        Inquiry *inquiries; /* utlist, doubly linked */
 };
 
 /* manager.c: every change of the model goes through here: store first (intent before act), then the

@@ -67,10 +67,12 @@ static void manager_forget_group(Manager *m, Group *g) {
 
 static void log_lease(const Lease *l) {
         _cleanup_free_ char *devices = strv_join(l->request.devices, " ");
-        const char *why = l->ended ? l->ended : fault_is_set(&l->failure) ? l->failure.message : NULL;
+        const char *why = l->ended                    ? l->ended
+                          : fault_is_set(&l->failure) ? l->failure.message
+                                                      : NULL;
 
         log_info("Lease %s of %s (uid %u) on %s: %s%s%s", l->id, l->request.owner.name,
-                 (unsigned) l->request.owner.uid, devices ? devices : "?",
+                 (unsigned)l->request.owner.uid, devices ? devices : "?",
                  lease_state_to_string(l->state), why ? ": " : "", why ? why : "");
 }
 
@@ -115,7 +117,7 @@ static void refresh_use(Manager *m, const char *name) {
         }
         if (registry_device_set_in_use(d, NULL, &c) < 0)
                 log_error("Out of memory");
-        (void) manager_commit(m, &c);
+        (void)manager_commit(m, &c);
 }
 
 /* Somebody rebound a leased device behind our back? Our own steps are never taken for that. */
@@ -143,7 +145,7 @@ static void on_device_seen(const DeviceFacts *facts, void *userdata) {
                 r = check_meddling(m, facts->name, &c);
         if (r < 0)
                 log_error("Cannot take up device %s: %s", facts->name, strerror(-r));
-        (void) manager_commit(m, &c);
+        (void)manager_commit(m, &c);
         if (m->started && other_driver)
                 refresh_use(m, facts->name);
 }
@@ -157,8 +159,8 @@ static void on_device_gone(const char *name, void *userdata) {
         m->events.device_gone(name, m->events.userdata);
         if (registry_device_removed(m->registry, name, &c) < 0)
                 log_error("Out of memory while device %s was removed", name);
-        (void) store_remove_group(m->store, name);
-        (void) manager_commit(m, &c);
+        (void)store_remove_group(m->store, name);
+        (void)manager_commit(m, &c);
 }
 
 static void on_use_changed(const char *name, void *userdata) {
@@ -284,7 +286,7 @@ uint64_t manager_now(Manager *m) {
         uint64_t now = 0;
 
         /* cannot fail: the clock is supported and the loop exists */
-        (void) sd_event_now(m->event, CLOCK_BOOTTIME, &now);
+        (void)sd_event_now(m->event, CLOCK_BOOTTIME, &now);
         return now;
 }
 
@@ -302,7 +304,7 @@ int manager_end_lease(Manager *m, Lease *l, const char *reason) {
         if (r < 0)
                 return r;
         /* the right is gone whether or not that could be written */
-        (void) manager_commit(m, &c);
+        (void)manager_commit(m, &c);
         return 0;
 }
 
@@ -317,7 +319,7 @@ int manager_renew(Manager *m, Lease *l, uint64_t ttl) {
         registry_lease_set_expires(l, ttl == 0 || ttl > UINT64_MAX - now ? UINT64_MAX : now + ttl,
                                    &c);
         if (l->state == LEASE_UNCONFIRMED)
-                (void) registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
+                (void)registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
         r = holder_set_expiry(l);
         if (r < 0)
                 return r;
@@ -334,12 +336,12 @@ int manager_confirm(Manager *m, Lease *l, int pidfd, pid_t pid, uint64_t start) 
         r = holder_set_fd(l, HOLDER_PROCESS, pidfd);
         if (r < 0)
                 return r;
-        (void) registry_lease_set_process(l, pid, start, &c);
+        (void)registry_lease_set_process(l, pid, start, &c);
         /* it has a holder now that cannot be missed: the time to live was for the time before */
         registry_lease_set_expires(l, UINT64_MAX, &c);
         if (l->state == LEASE_UNCONFIRMED)
-                (void) registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
-        (void) holder_set_expiry(l);
+                (void)registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
+        (void)holder_set_expiry(l);
         return manager_commit(m, &c);
 }
 

@@ -32,7 +32,7 @@ static int read_start(pid_t pid, uint64_t *ret) {
         unsigned long long start;
         int r;
 
-        (void) snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
+        (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
         r = read_small(path, text, sizeof(text));
         if (r < 0)
                 return r == -ENOENT ? -ESRCH : r;
@@ -64,7 +64,7 @@ int process_of_pidfd(int pidfd, pid_t *ret_pid, uid_t *ret_uid, uint64_t *ret_st
         long pid;
         int r;
 
-        (void) snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+        (void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
         r = read_small(path, text, sizeof(text));
         if (r < 0)
                 return r;
@@ -74,17 +74,17 @@ int process_of_pidfd(int pidfd, pid_t *ret_pid, uid_t *ret_uid, uint64_t *ret_st
         pid = strtol(line + strlen("\nPid:"), NULL, 10);
         if (pid <= 0)
                 return -ESRCH; /* ended, or of another pid namespace */
-        r = read_start((pid_t) pid, &start);
+        r = read_start((pid_t)pid, &start);
         if (r < 0)
                 return r;
-        (void) snprintf(path, sizeof(path), "/proc/%ld", pid);
+        (void)snprintf(path, sizeof(path), "/proc/%ld", pid);
         if (stat(path, &st) < 0)
                 return errno == ENOENT ? -ESRCH : -errno;
         /* still the same one after all that was read by its number? */
         r = has_ended(pidfd);
         if (r != 0)
                 return r < 0 ? r : -ESRCH;
-        *ret_pid = (pid_t) pid;
+        *ret_pid = (pid_t)pid;
         *ret_uid = st.st_uid;
         *ret_start = start;
         return 0;
@@ -95,7 +95,7 @@ int process_open(pid_t pid, uint64_t start, int *ret_pidfd) {
         uint64_t now;
         int r;
 
-        fd = (int) syscall(SYS_pidfd_open, pid, 0);
+        fd = (int)syscall(SYS_pidfd_open, pid, 0);
         if (fd < 0)
                 return -errno;
         r = read_start(pid, &now);

@@ -46,7 +46,8 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
                 return store_remove_group(m->store, stored->key);
         }
         if (g->state != GROUP_FREE) {
-                log_warning("Two records for group %u; the one of %s is dropped", g->id, stored->key);
+                log_warning("Two records for group %u; the one of %s is dropped", g->id,
+                            stored->key);
                 return store_remove_group(m->store, stored->key);
         }
         r = adopt_records(m, g, stored);

@@ -14,8 +14,8 @@
 #include "util/log.h"
 #include "util/strings.h"
 
-#define SECOND 1000000ULL
-#define CLAIM_TRIES 20
+#define SECOND        1000000ULL
+#define CLAIM_TRIES   20
 #define RESTORE_TRIES 2
 
 struct Switch {
@@ -31,8 +31,8 @@ struct Switch {
         KernelOp *op;
         sd_event_source *retry;
         unsigned tries;
-        int fds[2];   /* of STEP_CLAIM: container, group */
-        Fault first;  /* what failed first on the way back */
+        int fds[2];  /* of STEP_CLAIM: container, group */
+        Fault first; /* what failed first on the way back */
 };
 
 static int switch_run(Switch *s);
@@ -106,11 +106,11 @@ static uint64_t step_deadline(StepKind kind) {
         case STEP_LOAD_MODULE:
                 return 30 * SECOND;
         case STEP_RESET:
+        case STEP_WAIT_NODE: /* udev may have many other events to handle first */
                 return 90 * SECOND;
         case STEP_INSPECT:
         case STEP_SET_OVERRIDE:
         case STEP_SET_TYPE:
-        case STEP_WAIT_NODE:
         case STEP_GRANT_NODE:
         case STEP_REVOKE_NODE:
         case STEP_RELEASE:
@@ -138,14 +138,15 @@ static bool is_transient(int error) {
 
 static void fault_of_step(Fault *f, const Step *step, const StepResult *result) {
         _cleanup_free_ char *what = step_describe(step);
-        ErrorCode code = result->error == ETIMEDOUT     ? ERROR_TIMED_OUT
-                         : result->obstacles.n > 0      ? ERROR_IN_USE
+        ErrorCode code = result->error == ETIMEDOUT    ? ERROR_TIMED_OUT
+                         : result->obstacles.n > 0     ? ERROR_IN_USE
                          : is_transient(result->error) ? ERROR_TIMED_OUT
-                                                        : ERROR_KERNEL_REFUSED;
+                                                       : ERROR_KERNEL_REFUSED;
         const char *more = result->obstacles.n > 0 ? result->obstacles.items[0].text : result->text;
 
         fault_set(f, code, "%s: %s%s%s", what ? what : step_kind_to_string(step->kind),
-                  strerror(result->error), str_empty(more) ? "" : ": ", str_empty(more) ? "" : more);
+                  strerror(result->error), str_empty(more) ? "" : ": ",
+                  str_empty(more) ? "" : more);
 }
 
 static void switch_stop(Switch *s) {
@@ -164,7 +165,7 @@ static int switch_fail_claim(Switch *s, const Fault *why) {
         r = registry_group_claim_failed(s->m->registry, s->g, why, &c);
         if (r < 0)
                 return r;
-        (void) manager_commit(s->m, &c); /* a failed write is logged; the way back goes on */
+        (void)manager_commit(s->m, &c); /* a failed write is logged; the way back goes on */
         return 0;
 }
 
@@ -216,7 +217,8 @@ static int switch_begin(Switch *s) {
                 r = plan_restore(s->g, &s->plan);
                 return r < 0 ? r : switch_run(s);
         }
-        r = plan_claim(s->g, &s->g->terms, s->g->node_uid, group_is_forced(s->g), &s->plan, &obstacles);
+        r = plan_claim(s->g, &s->g->terms, s->g->node_uid, group_is_forced(s->g), &s->plan,
+                       &obstacles);
         if (r < 0)
                 return r;
         if (obstacles.n == 0)
@@ -249,7 +251,7 @@ static int switch_retry_later(Switch *s, const char *why) {
         r = registry_group_set_waits_for(s->g, why, &c);
         if (r < 0)
                 return r;
-        (void) manager_commit(s->m, &c);
+        (void)manager_commit(s->m, &c);
         s->retry = sd_event_source_disable_unref(s->retry);
         return sd_event_add_time_relative(s->m->event, &s->retry, CLOCK_BOOTTIME, delay, 0,
                                           on_retry, s);
@@ -274,7 +276,7 @@ static int switch_finish_claim(Switch *s) {
         r = registry_group_claimed(s->m->registry, s->g, &c);
         if (r < 0)
                 return r;
-        (void) manager_commit(s->m, &c);
+        (void)manager_commit(s->m, &c);
         return 0;
 }
 
@@ -301,7 +303,7 @@ static int switch_finish_restore(Switch *s) {
                 return r;
         close_claim(s);
         switch_stop(s);
-        (void) manager_commit(s->m, &c);
+        (void)manager_commit(s->m, &c);
         return 0;
 }
 
@@ -376,7 +378,7 @@ static int switch_note_drained(Switch *s, StepKind next) {
         r = registry_group_drained(s->m->registry, s->g, &c);
         if (r < 0)
                 return r;
-        (void) manager_commit(s->m, &c);
+        (void)manager_commit(s->m, &c);
         return 0;
 }
 
@@ -402,8 +404,7 @@ static int switch_run(Switch *s) {
                 _cleanup_fault_ Fault why = FAULT_NULL;
 
                 fault_set(&why, ERROR_KERNEL_REFUSED, "cannot write the journal: %s", strerror(-r));
-                return s->claim ? switch_fail_claim(s, &why)
-                                : switch_retry_later(s, why.message);
+                return s->claim ? switch_fail_claim(s, &why) : switch_retry_later(s, why.message);
         }
         return s->m->kernel->ops->run(s->m->kernel, step, step_deadline(step->kind), on_step_done,
                                       s, &s->op);
@@ -449,7 +450,7 @@ void switch_wake(Manager *m, Group *g) {
         Switch *s = g->userdata;
 
         if (s && s->running && !s->op && !s->held)
-                (void) sd_event_source_set_time(s->retry, 0);
+                (void)sd_event_source_set_time(s->retry, 0);
 }
 
 void switch_waits(Manager *m, KernelOp *op, const char *who) {
@@ -462,7 +463,7 @@ void switch_waits(Manager *m, KernelOp *op, const char *who) {
                         continue;
                 if (registry_group_set_waits_for(g, who, &c) < 0)
                         log_error("Out of memory");
-                (void) manager_commit(m, &c);
+                (void)manager_commit(m, &c);
                 return;
         }
 }

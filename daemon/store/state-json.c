@@ -81,7 +81,7 @@ json_object *lease_to_json(const Lease *l) {
         put_uint(&b, "uid", q->uid);
         put_string(&b, "label", q->label);
         put_string(&b, "holder", holder_type_to_string(q->holder));
-        put_uint(&b, "holder-pid", (uint64_t) q->holder_pid);
+        put_uint(&b, "holder-pid", (uint64_t)q->holder_pid);
         put_uint(&b, "holder-start", q->holder_start);
         put_string(&b, "holder-name", q->holder_name);
         put_uint(&b, "created", q->created);
@@ -156,7 +156,7 @@ static int get_uid(json_object *o, const char *name, uid_t *ret, const char **re
         int r = get_uint(o, name, UINT32_MAX, &value, ret_why);
 
         if (r == 0)
-                *ret = (uid_t) value;
+                *ret = (uid_t)value;
         return r;
 }
 
@@ -244,7 +244,7 @@ static int get_holder(json_object *o, Request *q, const char **ret_why) {
                 r = get_uint(o, "holder-start", UINT64_MAX, &q->holder_start, ret_why);
         if (r == 0)
                 r = get_string(o, "holder-name", false, &q->holder_name, ret_why);
-        q->holder_pid = (pid_t) pid;
+        q->holder_pid = (pid_t)pid;
         return r;
 }
 

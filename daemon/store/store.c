@@ -35,8 +35,8 @@ static int read_boot_id(char **ret) {
 
 /* Fills the space that a full folder would need for the way back. */
 static int store_make_reserve(Store *s) {
-        _cleanup_close_ int fd =
-                openat(s->dir, "reserve", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        _cleanup_close_ int fd = openat(s->dir, "reserve",
+                                        O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
         if (fd < 0)
                 return -errno;
@@ -91,7 +91,7 @@ static int write_all(int fd, const char *text, size_t size) {
                 if (n < 0)
                         return -errno;
                 text += n;
-                size -= (size_t) n;
+                size -= (size_t)n;
         }
         return 0;
 }
@@ -110,7 +110,7 @@ static int store_write_once(Store *s, const char *path, const char *text) {
         if (r == 0 && renameat(s->dir, temporary, s->dir, path) < 0)
                 r = -errno;
         if (r < 0)
-                (void) unlinkat(s->dir, temporary, 0);
+                (void)unlinkat(s->dir, temporary, 0);
         return r;
 }
 
@@ -127,7 +127,7 @@ static int store_write(Store *s, const char *path, json_object *o, bool way_back
         r = store_write_once(s, path, text);
         if (r == -ENOSPC && way_back && unlinkat(s->dir, "reserve", 0) == 0) {
                 r = store_write_once(s, path, text);
-                (void) store_make_reserve(s); /* the next one is told if it cannot be had yet */
+                (void)store_make_reserve(s); /* the next one is told if it cannot be had yet */
         }
         return r;
 }
@@ -194,7 +194,7 @@ int store_create_lifeline(Store *s, const char *id, int *ret_read, int *ret_writ
         if (writer < 0) {
                 int r = -errno;
 
-                (void) unlinkat(s->dir, path, 0);
+                (void)unlinkat(s->dir, path, 0);
                 return r;
         }
         *ret_read = TAKE_FD(reader);
@@ -328,7 +328,7 @@ static int store_load_folder(Store *s, const char *folder, LoadOne load, StoredS
         while (r == 0 && (entry = readdir(dir)))
                 if (entry->d_name[0] != '.')
                         r = strv_extend(&names, entry->d_name);
-        (void) closedir(dir);
+        (void)closedir(dir);
         for (char **name = names; r == 0 && name && *name; name++) {
                 size_t length = strlen(*name);
 
@@ -341,7 +341,7 @@ static int store_load_folder(Store *s, const char *folder, LoadOne load, StoredS
 }
 
 static int compare_leases(const void *a, const void *b) {
-        const char *x = ((const StoredLease *) a)->id, *y = ((const StoredLease *) b)->id;
+        const char *x = ((const StoredLease *)a)->id, *y = ((const StoredLease *)b)->id;
         size_t n = strlen(x), m = strlen(y);
 
         /* "l9" before "l10" */

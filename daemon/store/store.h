@@ -53,7 +53,7 @@ typedef struct StoredState {
         size_t n_leases;
         StoredGroup *groups;
         size_t n_groups;
-        char **messages;     /* files that were set aside or dropped, for the log */
+        char **messages; /* files that were set aside or dropped, for the log */
 } StoredState;
 
 void stored_state_clear(StoredState *s);

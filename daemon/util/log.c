@@ -19,7 +19,7 @@ void log_full(int level, const char *fmt, ...) {
                 return;
         va_start(ap, fmt);
         errno = saved; /* for %m */
-        (void) vsnprintf(line, sizeof(line), fmt, ap);
+        (void)vsnprintf(line, sizeof(line), fmt, ap);
         va_end(ap);
         if (isatty(STDERR_FILENO))
                 fprintf(stderr, "%s\n", line);

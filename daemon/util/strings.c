@@ -120,7 +120,8 @@ int parse_u64(const char *s, int base, unsigned long long *ret) {
         char *end;
 
         /* strtoull() takes signs and blanks, which no number of ours has */
-        if (str_empty(s) || strspn(s, base == 16 ? "0123456789abcdefABCDEFx" : "0123456789") != strlen(s))
+        if (str_empty(s) ||
+            strspn(s, base == 16 ? "0123456789abcdefABCDEFx" : "0123456789") != strlen(s))
                 return -EINVAL;
         errno = 0;
         value = strtoull(s, &end, base);

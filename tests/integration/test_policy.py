@@ -8,7 +8,7 @@ import pytest
 from harness.client import GROUP, LEASE, BusError
 from harness.topology import NIC, NIC2, NIC_USED
 
-ALICE, BOB, MALLORY = 12001, 12002, 12003
+ALICE, BOB, MALLORY = 1, 2, 3     # users that every Debian has: the bus turns unknown ones away
 pytestmark = pytest.mark.usefixtures("other_users")
 
 

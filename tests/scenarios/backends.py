@@ -42,9 +42,9 @@ class Sim:
         try:
             self.sim.event(event, **what)
         except BusError as error:
-            # sd-bus has one name for several errnos, but sends strerror()
-            return next((name for number, name in errno.errorcode.items() if os.strerror(number) in error.message),
-                        error.name)
+            # sd-bus has names of its own for two errnos that are told apart by what was tried
+            return {"AccessDenied": "EACCES" if event == "open" else "EPERM",
+                    "FileNotFound": "ENOENT"}.get(error.name, error.name.removeprefix("System.Error."))
         return None
 
     def open(self, holder, name):

@@ -33,8 +33,8 @@ from harness.client import GROUP, BusError, Client, Lease
 HERE = pathlib.Path(__file__).resolve().parent
 # States of a group in which nothing goes on by itself.
 SETTLED = {"free", "owned", "failed", "lost", "quarantined"}
-# Those of the guest, for hosts that have no such people.
-USERS = {"root": 0, "alice": 1001, "bob": 1002, "mallory": 1003}
+# For hosts that have no such people: users that every Debian has, as the bus turns unknown ones away.
+USERS = {"root": 0, "alice": 1, "bob": 2, "mallory": 3}
 
 
 class ScenarioError(Exception):
@@ -204,5 +204,6 @@ class Scenario:
         if user == "root":
             return self.client
         if user not in self.clients:
-            self.clients[user] = Client(self.backend.address, uid=uid_of(user), groups=self.backend.groups(user)).watch()
+            client = Client(self.backend.address, uid=uid_of(user), groups=self.backend.groups(user))
+            self.clients[user] = client.watch()
         return self.clients[user]

@@ -506,7 +506,10 @@ static size_t count_received(Fixture *f) {
 }
 
 static void test_steps_take_turns(void **state) {
-        enum { STEPS = 20, AT_ONCE = 8 };
+        enum {
+                STEPS = 20,
+                AT_ONCE = 8
+        };
         Fixture *f = *state;
         Outcome all[STEPS] = {};
         KernelOp *ops[STEPS];
@@ -540,7 +543,9 @@ static void test_steps_take_turns(void **state) {
 
 /* What has not begun when the executor goes was certainly not done. */
 static void test_steps_whose_turn_never_came(void **state) {
-        enum { STEPS = 20 };
+        enum {
+                STEPS = 20
+        };
         Fixture *f = *state;
         Outcome all[STEPS] = {};
 

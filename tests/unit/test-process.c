@@ -18,8 +18,8 @@ static pid_t start_child(void) {
 
         assert_true(pid >= 0);
         if (pid == 0) {
-                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-                (void) prctl(PR_SET_NAME, "a) S 1 2 (b");
+                (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+                (void)prctl(PR_SET_NAME, "a) S 1 2 (b");
                 for (;;)
                         pause();
         }
@@ -32,7 +32,7 @@ static void end_child(pid_t pid) {
 }
 
 static int open_pidfd(pid_t pid) {
-        int fd = (int) syscall(SYS_pidfd_open, pid, 0);
+        int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
         if (fd < 0 && errno == ENOSYS) {
                 print_message("skipped: no pidfd_open here (an old valgrind?)\n");
@@ -69,7 +69,7 @@ static void test_process_that_is_a_zombie_has_ended(void **state) {
         uid_t uid;
 
         assert_int_equal(kill(pid, SIGKILL), 0);
-        assert_int_equal(waitid(P_PID, (id_t) pid, &info, WEXITED | WNOWAIT), 0);
+        assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
         assert_int_equal(process_of_pidfd(fd, &found, &uid, &start), -ESRCH);
         assert_int_equal(waitpid(pid, NULL, 0), pid);
         close(fd);

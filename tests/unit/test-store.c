@@ -24,7 +24,7 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
 }
 
 static void path_of(const Fixture *f, const char *name, char *ret, size_t size) {
-        (void) snprintf(ret, size, "%s/%s", f->dir, name);
+        (void)snprintf(ret, size, "%s/%s", f->dir, name);
 }
 
 static void write_file(const Fixture *f, const char *name, const char *text) {
@@ -49,13 +49,13 @@ static void see_device(Registry *r, const char *name) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         DeviceFacts facts = DEVICE_FACTS_NULL;
 
-        facts.name = (char *) name;
-        facts.bus = (char *) "pci";
+        facts.name = (char *)name;
+        facts.bus = (char *)"pci";
         facts.group = 7;
-        facts.driver = (char *) "e1000e";
-        facts.driver_override = (char *) "e1000e";
-        facts.vfio_driver = (char *) "vfio-pci";
-        facts.default_domain_type = (char *) "identity";
+        facts.driver = (char *)"e1000e";
+        facts.driver_override = (char *)"e1000e";
+        facts.vfio_driver = (char *)"vfio-pci";
+        facts.default_domain_type = (char *)"identity";
         assert_int_equal(registry_device_seen(r, &facts, &c), 0);
 }
 
@@ -143,7 +143,7 @@ static void test_store_gives_back_a_lease(void **state) {
 static void test_store_gives_back_a_group(void **state) {
         Fixture *f = *state;
         _cleanup_stored_state_ StoredState s = {};
-        Step step = { .kind = STEP_UNBIND, .device = (char *) "0000:00:03.0", .group = 7 };
+        Step step = { .kind = STEP_UNBIND, .device = (char *)"0000:00:03.0", .group = 7 };
         const StoredGroup *g;
 
         assert_int_equal(store_save_group(f->store, f->lease->groups[0], &step), 0);
@@ -285,7 +285,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_store_gives_back_a_lease, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_store_gives_back_a_group, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_store_orders_leases_by_age, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_store_sets_damaged_files_aside, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_store_sets_damaged_files_aside, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(test_store_drops_an_earlier_boot, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_store_removes_a_write_that_was_cut_off, setup,
                                                 teardown),

@@ -12,7 +12,6 @@ every boot is clean. The machine ends with the block, or with this process.
 
 import base64
 import json
-import os
 import pathlib
 import shutil
 import socket

@@ -164,7 +164,7 @@ def test_many_functions_in_one_call(host):
         host.wait("all functions known", lambda: host.run(
             f"dmaownerctl show {functions[-1]}", check=False)[0] == 0)
         lease = host.acquire(*functions, user="alice")
-        drivers = host.output(f"ls /sys/bus/pci/drivers/vfio-pci | grep -c '^0000:02'")
+        drivers = host.output("ls /sys/bus/pci/drivers/vfio-pci | grep -c '^0000:02'")
         assert drivers == str(VFS)
         assert host.output("ls /dev/vfio | grep -vc vfio") == str(VFS)
         assert len(host.leases()[0]["Groups"]) == VFS
