@@ -26,12 +26,14 @@ static void tracked_free(Tracked *t) {
 
 static int on_connection_gone(sd_bus_track *track, void *userdata) {
         Tracked *t = userdata;
-        Lease *l = registry_lease(manager_registry(t->s->m), t->lease);
+        BusServer *s = t->s;
+        _cleanup_free_ char *id = TAKE_PTR(t->lease);
+        Lease *l = registry_lease(manager_registry(s->m), id);
 
-        if (l && l->request.holder == HOLDER_CONNECTION &&
-            manager_end_lease(t->s->m, l, "holder-died") < 0)
-                log_error("Lease %s cannot be ended: out of memory", t->lease);
         tracked_free(t);
+        if (l && l->request.holder == HOLDER_CONNECTION &&
+            manager_end_lease(s->m, l, "holder-died") < 0)
+                log_error("Lease %s cannot be ended: out of memory", id);
         return 0;
 }
 

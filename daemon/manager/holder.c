@@ -107,8 +107,9 @@ void holder_linger(Lease *l) {
 
         if (!h)
                 return;
-        l->request.expires = manager_now(h->m) + LINGER_USEC;
-        if (holder_set_expiry(l) < 0)
+        h->expiry = sd_event_source_disable_unref(h->expiry);
+        if (sd_event_add_time_relative(h->m->event, &h->expiry, CLOCK_BOOTTIME, LINGER_USEC, 0,
+                                       on_expiry, h) < 0)
                 log_error("Lease %s: out of memory", l->id);
 }
 

@@ -356,9 +356,10 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
         } else if (s->looking) {
                 s->next++; /* whatever was seen: the facts are what counts */
                 r = s->next < s->plan.n ? switch_run(s) : switch_begin(s);
-        } else if (s->claim && s->g->state != GROUP_CLAIMING)
+        } else if (s->claim && s->g->state != GROUP_CLAIMING) {
+                s->unclear = is_unclear(result->error);
                 r = s->g->state == GROUP_DRAINING ? switch_begin(s) : (switch_stop(s), 0);
-        else if (result->error == 0) {
+        } else if (result->error == 0) {
                 s->next++;
                 r = switch_run(s);
         } else
@@ -410,10 +411,23 @@ static int switch_run(Switch *s) {
                                       s, &s->op);
 }
 
+/* The lease has ended, but a step towards it has not. */
+static void switch_waits_for_step(Switch *s) {
+        _cleanup_free_ char *what = step_describe(&s->plan.steps[s->next]);
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+
+        if (!what || registry_group_set_waits_for(s->g, what, &c) < 0)
+                log_error("Out of memory");
+        if (c.n_groups > 0)
+                (void)manager_commit(s->m, &c);
+}
+
 void switch_kick(Manager *m, Group *g) {
         Switch *s = g->userdata;
 
         if (s && (s->running || s->held)) {
+                if (g->state == GROUP_DRAINING && s->claim && s->op)
+                        switch_waits_for_step(s);
                 /* given up while nothing runs for it yet, or between two tries */
                 if (g->state != GROUP_DRAINING || s->op)
                         return;

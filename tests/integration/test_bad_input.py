@@ -90,13 +90,24 @@ def test_options(root, unchanged, case):
 
 
 @pytest.mark.parametrize("kind, driver", [("user", "nvme"), ("user", "uio_pci_generic"), ("user", "e1000e"),
-                                          ("dma-api", "nvme"), ("dma-api", "vfio-pci"),
-                                          ("private-domain", "nvme"), ("private-domain", "vfio-pci")])
+                                          ("dma-api", "vfio-pci"), ("private-domain", "vfio-pci")])
 def test_drivers_that_are_not_for_that(root, unchanged, kind, driver):
     with unchanged(), pytest.raises(BusError) as refusal:
         root.acquire(NIC, kind, driver=driver)
     assert refusal.value.name in ("InvalidArgs", "NotViable")
     assert driver in refusal.value.message
+
+
+@pytest.mark.parametrize("kind", ["dma-api", "private-domain"])
+def test_driver_that_does_not_match(root, sim, kind):
+    """Only the executor knows which drivers match: the lease fails, and all is as before."""
+    before = sim.state()
+    lease = root.acquire(NIC, kind, driver="nvme")
+    root.wait(lambda: lease.State == "failed", "the lease to fail")
+    name, message = lease.Failure
+    assert name == "org.dmaowner1.Error.KernelRefused" and "nvme" in message and NIC in message
+    root.wait_group(NIC, "free")
+    assert sim.difference(before) == {}
 
 
 @pytest.mark.parametrize("kind", ["", "none", "DMA-API", "user ", "private_domain"])
