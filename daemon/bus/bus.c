@@ -109,8 +109,11 @@ static int announce_device(BusServer *s, Device *d) {
 
 static int announce_lease(BusServer *s, Lease *l) {
         _cleanup_free_ char *path = NULL;
-        int r = lease_bus_path(l, &path);
+        int r;
 
+        if (!l->published && !lease_state_is_alive(l->state))
+                return 0; /* refused before anybody heard of it */
+        r = lease_bus_path(l, &path);
         if (r >= 0)
                 r = announce(s, path, BUS_NAME ".Lease", &l->published);
         if (r < 0 || lease_state_is_alive(l->state))
@@ -138,9 +141,13 @@ static void on_changed(const Changes *c, void *userdata) {
                 log_warning("Cannot tell what changed: %s", strerror(-r));
 }
 
-static void emit_removed(BusServer *s, int r, const char *path) {
+/* All that sd_bus_emit_object_added() told; the object need not exist any more. */
+static void emit_removed(BusServer *s, int r, const char *path, const char *interface) {
         if (r >= 0)
-                r = sd_bus_emit_object_removed(s->bus, path);
+                r = sd_bus_emit_interfaces_removed(s->bus, path, interface,
+                                                   "org.freedesktop.DBus.Introspectable",
+                                                   "org.freedesktop.DBus.Peer",
+                                                   "org.freedesktop.DBus.Properties", NULL);
         if (r < 0)
                 log_warning("Cannot tell that %s is gone: %s", path ? path : "an object",
                             strerror(-r));
@@ -156,7 +163,7 @@ static void on_lease_gone(const Lease *l, void *userdata) {
         if (str_eq(t->lease, l->id))
                 tracked_free(t);
         if (l->published)
-                emit_removed(s, r, path);
+                emit_removed(s, r, path, BUS_NAME ".Lease");
 }
 
 static void on_group_gone(unsigned id, void *userdata) {
@@ -164,14 +171,14 @@ static void on_group_gone(unsigned id, void *userdata) {
         _cleanup_free_ char *path = NULL;
         int r = group_bus_path(&group, &path);
 
-        emit_removed(userdata, r, path);
+        emit_removed(userdata, r, path, BUS_NAME ".Group");
 }
 
 static void on_device_gone(const char *name, void *userdata) {
         _cleanup_free_ char *path = NULL;
         int r = device_bus_path(name, &path);
 
-        emit_removed(userdata, r, path);
+        emit_removed(userdata, r, path, BUS_NAME ".Device");
 }
 
 /* life */

@@ -7,8 +7,6 @@
  */
 
 #define HASH_NONFATAL_OOM 1 /* a lack of memory leaves hh.tbl NULL instead of ending the process */
-/* clang dislikes how the default, HASH_JEN, falls through its cases */
-#define HASH_FUNCTION(key, length, hash) HASH_FNV(key, length, hash)
 #include "core/registry.h"
 
 struct Registry {

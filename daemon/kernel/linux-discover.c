@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #define HASH_NONFATAL_OOM 1 /* a lack of memory leaves hh.tbl NULL instead of ending the process */
-/* clang dislikes how the default, HASH_JEN, falls through its cases */
-#define HASH_FUNCTION(key, length, hash) HASH_FNV(key, length, hash)
 
 #include "kernel/linux-discover.h"
 

@@ -155,7 +155,7 @@ static void test_sim_topology_loaded_drivers(void **state) {
 
 /* A dump is a topology: it reads back to the same host. */
 static void test_sim_topology_round_trip(void **state) {
-        _cleanup_free_ char *first = NULL, *second = NULL, *quotes = NULL;
+        _cleanup_free_ char *first = NULL, *second = NULL;
         _cleanup_host_ Host a = {}, b = {};
 
         host_new(&a,
