@@ -34,10 +34,6 @@ static void end_child(pid_t pid) {
 static int open_pidfd(pid_t pid) {
         int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
-        if (fd < 0 && errno == ENOSYS) {
-                print_message("skipped: no pidfd_open here (an old valgrind?)\n");
-                skip();
-        }
         assert_true(fd >= 0);
         return fd;
 }
