@@ -6,6 +6,7 @@
  */
 
 #include <string.h>
+#include <utlist.h>
 
 #include "manager/manager-internal.h"
 #include "util/log.h"
@@ -14,17 +15,31 @@
 #define AT_ONCE       4
 #define DEADLINE_USEC 10000000ULL
 
+typedef struct Inspection Inspection;
+
 struct Inspector {
         Manager *m;
         char **queue; /* devices that wait, a ring */
         size_t first, n, size;
+        Inspection *inspections; /* under way */
         unsigned running;
 };
 
-typedef struct Inspection {
+struct Inspection {
         Inspector *inspector;
         char *device;
-} Inspection;
+        KernelOp *op;
+        Inspection *prev, *next;
+};
+
+static void inspection_free(Inspection *inspection) {
+        Inspector *i = inspection->inspector;
+
+        DL_DELETE(i->inspections, inspection);
+        i->running--;
+        free(inspection->device);
+        free(inspection);
+}
 
 int inspector_new(Manager *m, Inspector **ret) {
         Inspector *i = calloc(1, sizeof(Inspector));
@@ -39,6 +54,10 @@ int inspector_new(Manager *m, Inspector **ret) {
 Inspector *inspector_free(Inspector *i) {
         if (!i)
                 return NULL;
+        while (i->inspections) {
+                i->m->kernel->ops->cancel(i->inspections->op);
+                inspection_free(i->inspections);
+        }
         for (; i->n > 0; i->n--, i->first++)
                 free(i->queue[i->first % i->size]);
         free(i->queue);
@@ -56,9 +75,7 @@ static void on_inspected(KernelOp *op, StepResult *result, void *userdata) {
         Device *d = registry_device(i->m->registry, inspection->device);
         int r = 0;
 
-        free(inspection->device);
-        free(inspection);
-        i->running--;
+        inspection_free(inspection);
         for (size_t n = 0; r == 0 && n < result->obstacles.n; n++)
                 r = str_append(&text, "%s%s", text ? "; " : "", result->obstacles.items[n].text);
         /* without an answer the last picture stands */
@@ -82,20 +99,18 @@ static int inspect(Inspector *i, const char *device) {
         if (!inspection)
                 return -ENOMEM;
         inspection->inspector = i;
+        DL_APPEND(i->inspections, inspection);
+        i->running++;
         r = str_set(&inspection->device, device);
         if (r == 0) {
                 step.device = inspection->device;
                 step.group = d->group->id;
                 r = i->m->kernel->ops->run(i->m->kernel, &step, DEADLINE_USEC, on_inspected,
-                                           inspection, NULL);
+                                           inspection, &inspection->op);
         }
-        if (r < 0) {
-                free(inspection->device);
-                free(inspection);
-                return r;
-        }
-        i->running++;
-        return 0;
+        if (r < 0)
+                inspection_free(inspection);
+        return r;
 }
 
 static void inspector_run(Inspector *i) {
