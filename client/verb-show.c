@@ -33,7 +33,7 @@ int verb_show(const Options *o) {
         _cleanup_bus_ sd_bus *bus = NULL;
         Look look = look_of_stdout(false);
         Clocks now = clocks_now();
-        const char *interface;
+        const char *interface = NULL;
         int r;
 
         r = bus_connect(o, &bus);

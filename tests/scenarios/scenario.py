@@ -70,6 +70,8 @@ class Holder:
     def tell(self, *words):
         print(*words, file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline().strip()
+        if not answer:
+            raise ScenarioError("the holder has died")
         return None if answer == "0" else answer
 
     def end(self):

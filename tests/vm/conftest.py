@@ -45,8 +45,11 @@ class Host:
         return self.output(f"cat /sys/bus/pci/devices/{device}/iommu_group/type")
 
     def state(self, *devices):
-        """All that a lease may change and has to put back."""
-        return {device: (self.driver(device), self.override(device), self.type(device)) for device in devices}
+        """All that a lease may change and has to put back: driver, override, type of each."""
+        script = ("for d; do cd /sys/bus/pci/devices/$d; echo $d $(basename $(readlink driver || echo none)) "
+                  "$(cat driver_override iommu_group/type); done")
+        lines = self.output(["sh", "-c", script, "sh", *devices]).splitlines()
+        return {line.split()[0]: line.split()[1:] for line in lines}
 
     def wait(self, what, condition):
         begin = time.monotonic()
@@ -58,8 +61,12 @@ class Host:
         self.wait(f"{device} on {driver or 'no driver'}", lambda: self.driver(device) == driver)
 
     def wait_free(self, *devices):
-        self.wait(f"{devices} free",
-                  lambda: all(self.property("group", self.group(d), "Group", "State") == "free" for d in devices))
+        def all_free():
+            text = self.output(["busctl", "--json=short", "call", "org.dmaowner1", "/org/dmaowner1",
+                                "org.dmaowner1.Manager", "ListGroups", "xu", "--", "-1", "256"])
+            return all(group["State"]["data"] == "free" for group in json.loads(text)["data"][0]
+                       if set(group["Devices"]["data"]) & set(devices))
+        self.wait(f"{devices} free", all_free)
 
     def journal(self):
         return self.output("journalctl -b --no-pager -o short-monotonic -u dmaownerd -u dmaowner-executor | tail -60")
