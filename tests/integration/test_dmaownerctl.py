@@ -4,8 +4,10 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 
 import pytest
@@ -21,8 +23,8 @@ BUSY, NOT_VIABLE, DENIED, TIMED_OUT, NO_DAEMON = 3, 4, 5, 6, 7
 class Command:
     """dmaownerctl, running."""
 
-    def __init__(self, address, arguments, **options):
-        self.process = subprocess.Popen([CLIENT, f"--bus={address}", *arguments], stdin=subprocess.DEVNULL,
+    def __init__(self, address, arguments, client=CLIENT, **options):
+        self.process = subprocess.Popen([client, f"--bus={address}", *arguments], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         start_new_session=True, **options)
 
@@ -237,9 +239,17 @@ def test_help_names_every_verb(ctl):
         assert ctl(verb, "--help")
 
 
+@pytest.fixture
+def public_client():
+    """A copy for users whom nobody lets into the folder of this checkout."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield shutil.copy(CLIENT, folder)
+
+
 @pytest.mark.usefixtures("other_users")
-def test_denied(start):
-    command = start("acquire", NIC, user=3, group=3, extra_groups=[])
+def test_denied(start, public_client):
+    command = start("acquire", NIC, client=public_client, user=3, group=3, extra_groups=[])
     status, _, err = command.finish()
     assert status == DENIED
     assert "dmaowner" in err        # what to do

@@ -71,13 +71,19 @@ class Guest:
     address = "unix:path=/run/dbus/system_bus_socket"
 
     def __init__(self):
-        physical = pathlib.Path("/sys/bus/pci/devices") / ROLES["nvme_sriov"]
-        self.roles = dict(ROLES)
-        if physical.exists():
-            if not (physical / "virtfn0").exists():
-                (physical / "sriov_drivers_autoprobe").write_text("0")
-                (physical / "sriov_numvfs").write_text(str(VFS))
-            self.roles |= {f"vf{n}": (physical / f"virtfn{n}").resolve().name for n in range(VFS)}
+        self.physical = pathlib.Path("/sys/bus/pci/devices") / ROLES["nvme_sriov"]
+
+    def __enter__(self):
+        self.make_vfs(VFS)
+        self.roles = {**ROLES, **{f"vf{n}": (self.physical / f"virtfn{n}").resolve().name for n in range(VFS)}}
+        return self
+
+    def __exit__(self, *_):
+        self.make_vfs(0)
+
+    def make_vfs(self, number):
+        (self.physical / "sriov_drivers_autoprobe").write_text("0" if number else "1")
+        (self.physical / "sriov_numvfs").write_text(str(number))
 
     def groups(self, user):
         return os.getgrouplist(user, grp.getgrnam(user).gr_gid)

@@ -28,7 +28,7 @@ import subprocess
 import time
 
 from harness import PATIENCE
-from harness.client import GROUP, BusError, Client, Lease
+from harness.client import DEVICE, GROUP, BusError, Client, Lease
 
 HERE = pathlib.Path(__file__).resolve().parent
 # States of a group in which nothing goes on by itself.
@@ -64,7 +64,9 @@ class Holder:
 
     def __init__(self, user, lifeline):
         self.user = user
-        self.process = subprocess.Popen([HERE / "holder"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        # its text, not its path: the user may not be let into the folder of this checkout
+        self.process = subprocess.Popen(["/usr/bin/python3", "-c", (HERE / "holder").read_text()],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         pass_fds=lifeline, **({"user": user} if user else {}))
 
     def tell(self, *words):
@@ -119,6 +121,7 @@ class Scenario:
         user = options.pop("as", "root")
         roles = roles.split(",")
         devices = [self.device(role) for role in roles]
+        self.wait(lambda: set(devices) <= self.known(), "the daemon to know the devices")
         try:
             got = self.client_of(user).hold(devices, kind, **options)
         except BusError as error:
@@ -194,6 +197,9 @@ class Scenario:
                 self.client.receive(time.monotonic() + 0.1, what)
 
     # names
+
+    def known(self):
+        return {interfaces[DEVICE]["Name"] for interfaces in self.client.objects.values() if DEVICE in interfaces}
 
     def device(self, role):
         return self.backend.roles[role.removeprefix("$")]

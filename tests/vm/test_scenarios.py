@@ -6,19 +6,8 @@ import json
 import pytest
 
 from conftest import TOP
-from devices import DEVICES
-
-PHYSICAL = f"/sys/bus/pci/devices/{DEVICES['nvme_sriov'].address}"
 
 
-@pytest.fixture
-def functions(host):
-    """The scenarios make VFs where they need them."""
-    yield
-    host.run(f"echo 0 > {PHYSICAL}/sriov_numvfs; echo 1 > {PHYSICAL}/sriov_drivers_autoprobe")
-
-
-@pytest.mark.usefixtures("functions")
 @pytest.mark.parametrize("name", sorted(path.stem for path in (TOP / "tests/scenarios").glob("*.scn")))
 def test_scenario(host, name):
     scenarios = "/payload/src/tests/scenarios"
