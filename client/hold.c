@@ -84,6 +84,7 @@ static int hold_merge_signal(Hold *h, json_object *changed) {
         if (!former)
                 return -ENOMEM;
         json_object_object_del(changed, "Owner");
+        json_object_object_del(changed, "Uid");
         json_object_object_del(changed, "Label");
         r = hold_merge(h, changed);
         if (r < 0)

@@ -56,7 +56,8 @@ static int monitor_print_json(const Monitor *m, sd_bus_message *message, json_ob
 
 /* Signals go to everybody, so they do not tell what is not everybody's business. */
 static bool is_private(const char *property) {
-        return strcmp(property, "Owner") == 0 || strcmp(property, "Label") == 0;
+        return strcmp(property, "Owner") == 0 || strcmp(property, "Uid") == 0 ||
+               strcmp(property, "Label") == 0;
 }
 
 /* What is known of the object at path. NULL on lack of memory. */

@@ -200,7 +200,8 @@ int bus_check_process(int pidfd, uid_t uid, const Caller *caller, pid_t *ret_pid
         int q = process_of_pidfd(pidfd, ret_pid, &process_uid, ret_start);
 
         if (q == -EBADF)
-                return fault_set(fault, ERROR_INVALID_ARGS, "the descriptor is not a pidfd");
+                return fault_set(fault, ERROR_INVALID_ARGS,
+                                 "the descriptor is not the pidfd of a process");
         if (q == -ESRCH)
                 return fault_set(fault, ERROR_INVALID_ARGS, "the process of the pidfd has ended");
         if (q < 0)

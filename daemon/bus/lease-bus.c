@@ -66,7 +66,9 @@ static int append_groups(sd_bus_message *m, const void *object, const Caller *ca
 static int append_uid(sd_bus_message *m, const void *object, const Caller *caller) {
         const Lease *l = object;
 
-        return sd_bus_message_append(m, "u", (uint32_t)l->request.uid);
+        bool shown = caller && policy_may_see(caller, l->request.owner.uid);
+
+        return sd_bus_message_append(m, "u", shown ? (uint32_t)l->request.uid : UINT32_MAX);
 }
 
 static int append_holder(sd_bus_message *m, const void *object, const Caller *caller) {
@@ -280,7 +282,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Warning", "s", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("Devices", "as", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("Groups", "au", get_property, 0, CHANGES),
-        SD_BUS_PROPERTY("Uid", "u", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Uid", "u", get_property, 0, INVALIDATES),
         SD_BUS_PROPERTY("Holder", "s", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("HolderPid", "u", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("Created", "t", get_property, 0, CHANGES),

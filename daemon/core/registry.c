@@ -132,6 +132,11 @@ Lease *registry_next_lease(Registry *r, unsigned long long after) {
         return l;
 }
 
+void registry_set_last_seq(Registry *r, unsigned long long seq) {
+        if (seq > r->last_seq)
+                r->last_seq = seq;
+}
+
 int registry_add_lease(Registry *r, Lease *l) {
         Lease *previous;
 
@@ -141,8 +146,7 @@ int registry_add_lease(Registry *r, Lease *l) {
         previous = l->hh.prev;
         if (previous && previous->seq > l->seq)
                 r->leases_unsorted = true;
-        if (l->seq > r->last_seq)
-                r->last_seq = l->seq;
+        registry_set_last_seq(r, l->seq);
         return 0;
 }
 

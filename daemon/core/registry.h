@@ -110,6 +110,7 @@ struct Lease {
         char *ended;    /* reason of LEASE_ENDED: "released", "holder-died", ... */
         char *warning;  /* e.g. no usable reset method */
         void *userdata; /* the manager's holder watch */
+        bool answered;  /* the requester knows of it; the manager's, like userdata */
         bool published;
         size_t change_slot;
         UT_hash_handle hh;
@@ -142,6 +143,8 @@ void changes_clear(Changes *c);
 
 /* registry */
 int registry_new(Registry **ret);
+/* New leases get higher numbers than this. */
+void registry_set_last_seq(Registry *r, unsigned long long seq);
 Registry *registry_free(Registry *r);
 DEFINE_CLEANUP(Registry *, registry_free);
 

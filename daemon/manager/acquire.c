@@ -30,6 +30,8 @@ struct Inquiry {
         bool *answered;
         size_t n;
         size_t pending;
+        unsigned *held; /* groups whose claim waits for the answer */
+        size_t n_held;
         sd_event_source *retry;
         unsigned retries;
         AcquireDone acquired;
@@ -49,6 +51,7 @@ static Inquiry *inquiry_free(Inquiry *q) {
         strv_free(q->devices);
         free(q->ops);
         free(q->answered);
+        free(q->held);
         free(q->lease);
         safe_close(q->lifeline);
         plan_clear(&q->plan);
@@ -67,9 +70,20 @@ static Inquiry *inquiry_new(Manager *m, bool force, void *userdata) {
         return q;
 }
 
-void inquiry_free_all(Manager *m) {
-        while (m->inquiries)
-                inquiry_free(m->inquiries);
+void inquiry_end_all(Manager *m) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+
+        (void)fault_set(&why, ERROR_TIMED_OUT,
+                        "the daemon was stopped before it could answer; ask again");
+        while (m->inquiries) {
+                Inquiry *q = m->inquiries;
+
+                if (q->lease)
+                        q->acquired(NULL, -EBADF, &why, q->userdata);
+                else
+                        q->explained(NULL, NULL, &why, q->userdata);
+                inquiry_free(q);
+        }
 }
 
 /* Adds what the group needs to the plan. */
@@ -110,36 +124,40 @@ static void fault_of_obstacles(const Obstacles *o, ErrorCode code, Fault *f) {
 }
 
 /* Groups whose steps wait for this answer are free again at once: nothing was begun. */
-static int drop_reservation(Manager *m, Lease *l) {
-        _cleanup_changes_ Changes c = CHANGES_NULL;
-        _cleanup_free_ Group **groups = calloc(l->n_groups + 1, sizeof(Group *));
-        size_t n = 0;
-        int r;
+static int drop_group(Inquiry *q, Group *g, const Fault *why, Changes *c) {
+        Registry *registry = q->m->registry;
+        int r = 0;
 
-        if (!groups)
-                return -ENOMEM;
-        for (size_t i = 0; i < l->n_groups; i++)
-                if (switch_is_held(l->groups[i]))
-                        groups[n++] = l->groups[i];
-        r = lease_state_is_alive(l->state)
-                    ? registry_lease_end(m->registry, l, LEASE_ENDED, "refused", &c)
-                    : 0;
-        for (size_t i = 0; r == 0 && i < n; i++) {
-                if (groups[i]->state != GROUP_DRAINING)
-                        continue; /* somebody has joined the claim meanwhile */
-                switch_drop(groups[i]);
-                r = registry_group_drained(m->registry, groups[i], &c);
-                if (r == 0)
-                        r = registry_group_restored(m->registry, groups[i], &c);
+        /* somebody has joined the claim meanwhile: the same stands in his way */
+        if (g->state == GROUP_CLAIMING)
+                r = registry_group_claim_failed(registry, g, why, c);
+        if (r < 0 || g->state != GROUP_DRAINING)
+                return r;
+        switch_drop(g);
+        r = registry_group_drained(registry, g, c);
+        return r < 0 ? r : registry_group_restored(registry, g, c);
+}
+
+static int drop_reservation(Inquiry *q, const Fault *why) {
+        Lease *l = registry_lease(q->m->registry, q->lease);
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r = 0;
+
+        if (l && lease_state_is_alive(l->state))
+                r = registry_lease_end(q->m->registry, l, LEASE_ENDED, "refused", &c);
+        for (size_t i = 0; r == 0 && i < q->n_held; i++) {
+                Group *g = registry_group(q->m->registry, q->held[i]);
+
+                if (g && switch_is_held(g, q))
+                        r = drop_group(q, g, why, &c);
         }
-        (void)manager_commit(m, &c); /* a failed write is logged */
+        (void)manager_commit(q->m, &c); /* a failed write is logged */
         return r;
 }
 
 /* The reservation ends as if it had never been. */
 static void refuse_acquire(Inquiry *q, const Fault *why) {
-        Lease *l = registry_lease(q->m->registry, q->lease);
-        int r = l ? drop_reservation(q->m, l) : 0;
+        int r = drop_reservation(q, why);
 
         if (r < 0)
                 log_error("Lease %s cannot be taken back: %s", q->lease, strerror(-r));
@@ -155,15 +173,22 @@ static void answer_acquire(Inquiry *q) {
                 fault_set(&why, ERROR_NO_SUCH_LEASE, "it was released before it was granted");
         else if (fault_is_set(&l->failure))
                 (void)fault_copy(&why, &l->failure);
-        else if (q->obstacles.n > 0)
+        else if (q->obstacles.n > 0 && !q->force)
                 fault_of_obstacles(&q->obstacles, ERROR_IN_USE, &why);
         if (fault_is_set(&why)) {
                 refuse_acquire(q, &why);
                 return;
         }
+        l->answered = true;
+        if (store_save_lease(q->m->store, l) < 0)
+                log_error("Lease %s cannot be written: it will not outlive the daemon", l->id);
         q->acquired(l, TAKE_FD(q->lifeline), NULL, q->userdata);
-        for (size_t i = 0; i < l->n_groups; i++)
-                switch_go(q->m, l->groups[i]);
+        for (size_t i = 0; i < q->n_held; i++) { /* the lease may not have survived the answer */
+                Group *g = registry_group(q->m->registry, q->held[i]);
+
+                if (g)
+                        switch_go(q->m, g, q);
+        }
         inquiry_free(q);
 }
 
@@ -269,11 +294,10 @@ static int inquiry_ask(Inquiry *q) {
 static int inquiry_inspect(Inquiry *q) {
         int r;
 
-        if (!q->force) {
-                r = plan_devices(&q->plan, &q->devices);
-                if (r < 0)
-                        return r;
-        }
+        /* also with force: what is seen now is what is recorded */
+        r = plan_devices(&q->plan, &q->devices);
+        if (r < 0)
+                return r;
         q->n = strv_length(q->devices);
         q->ops = calloc(q->n + 1, sizeof(KernelOp *));
         q->answered = calloc(q->n + 1, sizeof(bool));
@@ -289,12 +313,20 @@ static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *wh
         _cleanup_close_ int watched = TAKE_FD(*pidfd);
         int r = 0;
 
-        for (size_t i = 0; r == 0 && i < l->n_groups; i++)
-                if (l->groups[i]->state == GROUP_CLAIMING && l->groups[i]->count == 1) {
-                        r = inquiry_add_group(q, l->groups[i], &l->request.terms, l->request.uid);
-                        if (r == 0)
-                                r = switch_hold(q->m, l->groups[i]);
+        q->held = calloc(l->n_groups, sizeof(unsigned));
+        if (!q->held)
+                return -ENOMEM;
+        for (size_t i = 0; r == 0 && i < l->n_groups; i++) {
+                Group *g = l->groups[i];
+
+                if (g->state != GROUP_CLAIMING || g->count > 1)
+                        continue;
+                r = switch_hold(q->m, g, q);
+                if (r == 0) {
+                        q->held[q->n_held++] = g->id;
+                        r = inquiry_add_group(q, g, &l->request.terms, l->request.uid);
                 }
+        }
         if (r < 0)
                 return r;
         if (q->obstacles.n > 0) {

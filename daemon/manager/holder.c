@@ -23,9 +23,12 @@ struct Holder {
         int fd;
         sd_event_source *watch;
         sd_event_source *expiry;
-        KernelOp *op;  /* STEP_WAIT_CLOSED of an expired lease */
-        size_t closed; /* how many of its groups have been found closed */
+        KernelOp *op;      /* STEP_WAIT_CLOSED of an expired lease */
+        size_t closed;     /* how many of its groups have been found closed */
+        unsigned failures; /* of the op, in a row */
 };
+
+static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata);
 
 static void end_or_log(Holder *h, const char *reason) {
         _cleanup_free_ char *id = strdup(h->l->id);
@@ -44,24 +47,43 @@ static int on_hang_up(sd_event_source *source, int fd, uint32_t revents, void *u
 
 static int wait_closed(Holder *h);
 
+/* Not knowing is no reason to end a lease; it is asked again after a while that grows to ten
+ * seconds. */
+static int ask_later(Holder *h, int error) {
+        uint64_t delay = h->failures < 4 ? 1000000ULL << h->failures : 10000000ULL;
+
+        if (h->failures++ == 0)
+                log_warning("Lease %s has expired, but whether its files are closed cannot be told: %s",
+                            h->l->id, strerror(error));
+        h->expiry = sd_event_source_disable_unref(h->expiry);
+        return sd_event_add_time_relative(h->m->event, &h->expiry, CLOCK_BOOTTIME, delay, 0,
+                                          on_expiry, h);
+}
+
 static void on_closed(KernelOp *op, StepResult *result, void *userdata) {
         Holder *h = userdata;
 
+        int r;
+
         h->op = NULL;
-        /* no node, no open file; anything else says nothing about it: keep the lease */
-        if (result->error == 0 || result->error == ENOENT)
+        /* no node, no open file */
+        if (result->error == 0 || result->error == ENOENT) {
+                h->failures = 0;
                 h->closed++;
-        else
-                log_warning("Lease %s has expired, but whether its files are closed cannot be told: %s",
-                            h->l->id, strerror(result->error));
-        if (wait_closed(h) < 0)
+                r = wait_closed(h);
+        } else
+                r = ask_later(h, result->error);
+        if (r < 0)
                 log_error("Lease %s: out of memory", h->l->id);
 }
 
 static int wait_closed(Holder *h) {
         Step step = { .kind = STEP_WAIT_CLOSED };
 
-        if (h->closed == h->l->n_groups) {
+        /* what other leases hold too is not taken away with this one */
+        while (h->closed < h->l->n_groups && h->l->groups[h->closed]->count > 1)
+                h->closed++;
+        if (h->closed >= h->l->n_groups) {
                 end_or_log(h, "expired");
                 return 0;
         }
@@ -78,13 +100,11 @@ static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
                 end_or_log(h, "expired");
                 return 0;
         }
-        h->closed = 0;
-        if (wait_closed(h) < 0) {
-                log_error("Lease %s: out of memory", h->l->id);
-                return 0;
-        }
         if (registry_lease_set_state(h->m->registry, h->l, LEASE_UNCONFIRMED, &c))
                 (void)manager_commit(h->m, &c);
+        h->closed = 0;
+        if (wait_closed(h) < 0) /* may end the lease, and h with it */
+                log_error("A lease that has expired cannot be watched: out of memory");
         return 0;
 }
 
@@ -107,6 +127,9 @@ void holder_linger(Lease *l) {
 
         if (!h)
                 return;
+        if (h->op)
+                h->m->kernel->ops->cancel(h->op);
+        h->op = NULL;
         h->expiry = sd_event_source_disable_unref(h->expiry);
         if (sd_event_add_time_relative(h->m->event, &h->expiry, CLOCK_BOOTTIME, LINGER_USEC, 0,
                                        on_expiry, h) < 0)
@@ -181,8 +204,11 @@ int holder_restore(Manager *m, Lease *l) {
         int found, r;
 
         found = find_holder(m, l, &fd);
-        if (found < 0 && found != -ENOENT && found != -ESRCH)
-                return found;
+        if (found < 0 && found != -ENOENT && found != -ESRCH) {
+                log_error("The holder of lease %s cannot be watched (%s): it lasts until it is released",
+                          l->id, strerror(-found));
+                found = 0;
+        }
         r = holder_new(m, l, fd);
         if (r < 0)
                 return r;

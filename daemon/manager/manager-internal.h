@@ -27,12 +27,14 @@ int manager_commit(Manager *m, Changes *c);
 /* switch.c: what runs a group's plan; Group.userdata */
 typedef struct Switch Switch;
 
+/* A lease has ended while a step towards it is under way: the group waits for that. */
+void switch_note_waiting(Group *g, Changes *c);
 /* Looks at the group's state and starts what follows from it, if nothing is under way. */
 void switch_kick(Manager *m, Group *g);
 /* The claim of this group waits until its Inquiry says go. */
-int switch_hold(Manager *m, Group *g);
-void switch_go(Manager *m, Group *g);
-bool switch_is_held(const Group *g);
+int switch_hold(Manager *m, Group *g, const Inquiry *q);
+void switch_go(Manager *m, Group *g, const Inquiry *q);
+bool switch_is_held(const Group *g, const Inquiry *q);
 /* The Inquiry said no: nothing was begun. */
 void switch_drop(Group *g);
 /* After a restart: a step of the last run may still be at work on the group. */
@@ -69,4 +71,5 @@ int holder_restore(Manager *m, Lease *l);
 int manager_recover(Manager *m);
 
 /* acquire.c */
-void inquiry_free_all(Manager *m);
+/* The daemon ends: those who wait are told. */
+void inquiry_end_all(Manager *m);

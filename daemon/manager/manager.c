@@ -159,8 +159,9 @@ static void on_device_gone(const char *name, void *userdata) {
         m->events.device_gone(name, m->events.userdata);
         if (registry_device_removed(m->registry, name, &c) < 0)
                 log_error("Out of memory while device %s was removed", name);
-        (void)store_remove_group(m->store, name);
-        (void)manager_commit(m, &c);
+        /* the records of the others have a file of another name now; not before that is written */
+        if (manager_commit(m, &c) >= 0)
+                (void)store_remove_group(m->store, name);
 }
 
 static void on_use_changed(const char *name, void *userdata) {
@@ -238,7 +239,7 @@ int manager_new(sd_event *event, Store *store, Manager **ret) {
 Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
-        inquiry_free_all(m);
+        inquiry_end_all(m);
         inspector_free(m->inspector);
         if (m->registry) {
                 for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
@@ -303,6 +304,8 @@ int manager_end_lease(Manager *m, Lease *l, const char *reason) {
         r = registry_lease_end(m->registry, l, LEASE_ENDED, reason, &c);
         if (r < 0)
                 return r;
+        for (size_t i = 0; i < c.n_groups; i++)
+                switch_note_waiting(c.groups[i], &c);
         /* the right is gone whether or not that could be written */
         (void)manager_commit(m, &c);
         return 0;
@@ -321,9 +324,9 @@ int manager_renew(Manager *m, Lease *l, uint64_t ttl) {
         if (l->state == LEASE_UNCONFIRMED)
                 (void)registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
         r = holder_set_expiry(l);
-        if (r < 0)
-                return r;
-        return manager_commit(m, &c);
+        /* it holds whether or not it could be written, which is logged */
+        (void)manager_commit(m, &c);
+        return r;
 }
 
 int manager_confirm(Manager *m, Lease *l, int pidfd, pid_t pid, uint64_t start) {
@@ -342,7 +345,8 @@ int manager_confirm(Manager *m, Lease *l, int pidfd, pid_t pid, uint64_t start) 
         if (l->state == LEASE_UNCONFIRMED)
                 (void)registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
         (void)holder_set_expiry(l);
-        return manager_commit(m, &c);
+        (void)manager_commit(m, &c); /* the pidfd is taken over; a failed write is logged */
+        return 0;
 }
 
 static int refuse_unless_stuck(const Group *g, Fault *fault) {
@@ -357,7 +361,10 @@ int manager_retry(Manager *m, Group *g, Fault *fault) {
 
         if (r == -EINVAL)
                 return refuse_unless_stuck(g, fault);
-        return r < 0 ? fault_set_oom(fault) : manager_commit(m, &c);
+        if (r < 0)
+                return fault_set_oom(fault);
+        (void)manager_commit(m, &c); /* a failed write is logged */
+        return 0;
 }
 
 int manager_accept(Manager *m, Group *g, Fault *fault) {
@@ -366,7 +373,10 @@ int manager_accept(Manager *m, Group *g, Fault *fault) {
 
         if (r == -EINVAL)
                 return refuse_unless_stuck(g, fault);
-        return r < 0 ? fault_set_oom(fault) : manager_commit(m, &c);
+        if (r < 0)
+                return fault_set_oom(fault);
+        (void)manager_commit(m, &c); /* a failed write is logged */
+        return 0;
 }
 
 bool manager_group_is_claimed(const Group *g) {

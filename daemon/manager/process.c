@@ -50,6 +50,19 @@ static int read_start(pid_t pid, uint64_t *ret) {
         return 0;
 }
 
+/* A pidfd of a single thread (PIDFD_THREAD) could not be found again after a restart. */
+static int check_process(pid_t pid) {
+        char path[64], text[4096], *line;
+        int r;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+        r = read_small(path, text, sizeof(text));
+        if (r < 0)
+                return r == -ENOENT ? -ESRCH : r;
+        line = strstr(text, "\nTgid:");
+        return line && strtol(line + strlen("\nTgid:"), NULL, 10) == pid ? 0 : -EBADF;
+}
+
 static int has_ended(int pidfd) {
         struct pollfd p = { .fd = pidfd, .events = POLLIN };
         int r = poll(&p, 1, 0);
@@ -74,6 +87,9 @@ int process_of_pidfd(int pidfd, pid_t *ret_pid, uid_t *ret_uid, uint64_t *ret_st
         pid = strtol(line + strlen("\nPid:"), NULL, 10);
         if (pid <= 0)
                 return -ESRCH; /* ended, or of another pid namespace */
+        r = check_process((pid_t)pid);
+        if (r < 0)
+                return r;
         r = read_start((pid_t)pid, &start);
         if (r < 0)
                 return r;
@@ -96,8 +112,8 @@ int process_open(pid_t pid, uint64_t start, int *ret_pidfd) {
         int r;
 
         fd = (int)syscall(SYS_pidfd_open, pid, 0);
-        if (fd < 0)
-                return -errno;
+        if (fd < 0) /* EINVAL, ENOENT: the number is a thread's now */
+                return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
         r = read_start(pid, &now);
         if (r < 0)
                 return r;

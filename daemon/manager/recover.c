@@ -67,12 +67,21 @@ static int adopt_lease(Manager *m, StoredLease *stored, Changes *c) {
         Lease *l;
         int r;
 
+        if (!stored->answered) {
+                log_notice("Lease %s was asked for, but not granted before the daemon ended; dropped",
+                           stored->id);
+                r = store_remove_lifeline(m->store, stored->id);
+                return r < 0 ? r : store_remove_lease(m->store, stored->id);
+        }
         r = registry_adopt_lease(m->registry, stored->id, stored->state, &stored->request, &l, c);
         if (r == -EINVAL || r == -EEXIST) {
                 log_warning("Lease file %s does not fit its name; dropped", stored->id);
                 return store_remove_lease(m->store, stored->id);
         }
-        return r < 0 ? r : holder_restore(m, l);
+        if (r < 0)
+                return r;
+        l->answered = true;
+        return holder_restore(m, l);
 }
 
 /* What was under way may still be: a step that hangs has outlived the daemon. */
@@ -97,6 +106,7 @@ int manager_recover(Manager *m) {
         int r;
 
         r = store_load(m->store, &state);
+        registry_set_last_seq(m->registry, state.last_seq);
         for (char **message = state.messages; r == 0 && message && *message; message++)
                 log_warning("%s", *message);
         for (size_t i = 0; r == 0 && i < state.n_groups; i++)

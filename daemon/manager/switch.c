@@ -21,18 +21,19 @@
 struct Switch {
         Manager *m;
         Group *g;
-        bool held;    /* its Inquiry has not decided yet */
-        bool claim;   /* direction: towards a lease, or back to the host */
-        bool running; /* a plan is under way */
-        bool unclear; /* a step may have been left behind: wait for it, then look again */
-        bool looking; /* the plan only looks */
+        const Inquiry *held; /* it has not decided yet; NULL: the claim may begin */
+        bool claim;          /* direction: towards a lease, or back to the host */
+        bool running;        /* a plan is under way */
+        bool unclear;        /* a step may have been left behind: wait for it, then look again */
+        bool looking;        /* the plan only looks */
         Plan plan;
         size_t next;
         KernelOp *op;
         sd_event_source *retry;
-        unsigned tries;
-        int fds[2];  /* of STEP_CLAIM: container, group */
-        Fault first; /* what failed first on the way back */
+        unsigned tries;   /* that were put off */
+        unsigned replans; /* of a way back that left something to do */
+        int fds[2];       /* of STEP_CLAIM: container, group */
+        Fault first;      /* what failed first on the way back */
 };
 
 static int switch_run(Switch *s);
@@ -81,10 +82,10 @@ bool switch_is_busy(const Group *g) {
         return s && (s->running || s->held);
 }
 
-bool switch_is_held(const Group *g) {
+bool switch_is_held(const Group *g, const Inquiry *q) {
         const Switch *s = g->userdata;
 
-        return s && s->held;
+        return s && s->held == q;
 }
 
 bool switch_has_claim(const Group *g) {
@@ -121,9 +122,9 @@ static uint64_t step_deadline(StepKind kind) {
         return 10 * SECOND;
 }
 
-/* The step, or another one before it, may still be at work. */
+/* The step, or another one before it, may still be at work, or may have been done. */
 static bool is_unclear(int error) {
-        return error == EAGAIN || error == ECONNRESET || error == ETIMEDOUT;
+        return error == EAGAIN || error == ECONNRESET || error == ETIMEDOUT || error == EIO;
 }
 
 /* These find nothing to do when the node went with the driver. */
@@ -152,6 +153,7 @@ static void fault_of_step(Fault *f, const Step *step, const StepResult *result) 
 static void switch_stop(Switch *s) {
         s->running = false;
         s->tries = 0;
+        s->replans = 0;
         plan_clear(&s->plan);
         fault_clear(&s->first);
         s->retry = sd_event_source_disable_unref(s->retry);
@@ -207,7 +209,6 @@ static int switch_begin(Switch *s) {
                 if (s->m->kernel->ops->group_is_locked(s->m->kernel, s->g->id) != 0)
                         return switch_retry_later(s, "a step that was left behind");
                 s->unclear = false;
-                s->tries = 0;
                 s->looking = true;
                 r = plan_look(s->g, &s->plan);
                 return r < 0 ? r : switch_run(s);
@@ -291,7 +292,7 @@ static int switch_finish_restore(Switch *s) {
                 return r;
         if (left.n == 0)
                 r = registry_group_restored(s->m->registry, s->g, &c);
-        else if (++s->tries <= RESTORE_TRIES)
+        else if (++s->replans <= RESTORE_TRIES)
                 return switch_begin(s);
         else
                 r = registry_group_failed(s->m->registry, s->g,
@@ -350,7 +351,7 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
                 s->fds[0] = TAKE_FD(result->fds[0]);
                 s->fds[1] = TAKE_FD(result->fds[1]);
         }
-        if (s->looking && is_unclear(result->error)) {
+        if (s->looking && (is_unclear(result->error) || is_transient(result->error))) {
                 s->unclear = true;
                 r = switch_retry_later(s, "a step that was left behind");
         } else if (s->looking) {
@@ -411,28 +412,28 @@ static int switch_run(Switch *s) {
                                       s, &s->op);
 }
 
-/* The lease has ended, but a step towards it has not. */
-static void switch_waits_for_step(Switch *s) {
-        _cleanup_free_ char *what = step_describe(&s->plan.steps[s->next]);
-        _cleanup_changes_ Changes c = CHANGES_NULL;
+void switch_note_waiting(Group *g, Changes *c) {
+        _cleanup_free_ char *what = NULL;
+        Switch *s = g->userdata;
 
-        if (!what || registry_group_set_waits_for(s->g, what, &c) < 0)
+        if (g->state != GROUP_DRAINING || !s || !s->claim || !s->op)
+                return;
+        what = step_describe(&s->plan.steps[s->next]);
+        if (!what || registry_group_set_waits_for(g, what, c) < 0)
                 log_error("Out of memory");
-        if (c.n_groups > 0)
-                (void)manager_commit(s->m, &c);
 }
 
 void switch_kick(Manager *m, Group *g) {
         Switch *s = g->userdata;
 
+        if (g->n_devices == 0)
+                return; /* it has vanished */
         if (s && (s->running || s->held)) {
-                if (g->state == GROUP_DRAINING && s->claim && s->op)
-                        switch_waits_for_step(s);
                 /* given up while nothing runs for it yet, or between two tries */
                 if (g->state != GROUP_DRAINING || s->op)
                         return;
                 if (s->held)
-                        s->held = false;
+                        s->held = NULL;
                 else if (!s->claim)
                         return;
         }
@@ -482,21 +483,21 @@ void switch_waits(Manager *m, KernelOp *op, const char *who) {
         }
 }
 
-int switch_hold(Manager *m, Group *g) {
+int switch_hold(Manager *m, Group *g, const Inquiry *q) {
         Switch *s = switch_get(m, g);
 
         if (!s)
                 return -ENOMEM;
-        s->held = true;
+        s->held = q;
         return 0;
 }
 
-void switch_go(Manager *m, Group *g) {
+void switch_go(Manager *m, Group *g, const Inquiry *q) {
         Switch *s = g->userdata;
 
-        if (!s || !s->held)
+        if (!s || s->held != q)
                 return;
-        s->held = false;
+        s->held = NULL;
         registry_group_begin(g);
         switch_kick(m, g);
 }

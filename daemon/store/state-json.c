@@ -86,6 +86,8 @@ json_object *lease_to_json(const Lease *l) {
         put_string(&b, "holder-name", q->holder_name);
         put_uint(&b, "created", q->created);
         put_uint(&b, "expires", q->expires);
+        put_uint(&b, "force", q->force);
+        put_uint(&b, "answered", l->answered);
         return builder_finish(&b);
 }
 
@@ -157,6 +159,15 @@ static int get_uid(json_object *o, const char *name, uid_t *ret, const char **re
 
         if (r == 0)
                 *ret = (uid_t)value;
+        return r;
+}
+
+static int get_flag(json_object *o, const char *name, bool *ret, const char **ret_why) {
+        uint64_t value;
+        int r = get_uint(o, name, 1, &value, ret_why);
+
+        if (r == 0)
+                *ret = value;
         return r;
 }
 
@@ -277,6 +288,10 @@ int stored_lease_from_json(json_object *o, StoredLease *ret, const char **ret_wh
                 r = get_uint(o, "created", UINT64_MAX, &l.request.created, ret_why);
         if (r == 0)
                 r = get_uint(o, "expires", UINT64_MAX, &l.request.expires, ret_why);
+        if (r == 0)
+                r = get_flag(o, "force", &l.request.force, ret_why);
+        if (r == 0)
+                r = get_flag(o, "answered", &l.answered, ret_why);
         if (r < 0) {
                 stored_lease_clear(&l);
                 return r;

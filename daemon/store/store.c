@@ -16,6 +16,7 @@ struct Store {
         int dir;
         int lock;
         char *boot_id;
+        unsigned long long last_seq;
 };
 
 static int read_boot_id(char **ret) {
@@ -140,12 +141,48 @@ static int store_unlink(Store *s, const char *folder, const char *name, const ch
         return unlinkat(s->dir, path, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* Small and written often: the number and nothing else. */
+static int store_save_sequence(Store *s, unsigned long long seq) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        if (seq <= s->last_seq)
+                return 0;
+        text = str_format("%llu", seq);
+        if (!text)
+                return -ENOMEM;
+        r = store_write_once(s, "sequence", text);
+        if (r == 0)
+                s->last_seq = seq;
+        return r;
+}
+
+static int store_load_sequence(Store *s, unsigned long long *ret) {
+        _cleanup_close_ int fd = openat(s->dir, "sequence", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        char text[32];
+        ssize_t n;
+
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno;
+        n = read(fd, text, sizeof(text) - 1);
+        if (n < 0)
+                return -errno;
+        text[n] = '\0';
+        (void)parse_u64(text, 10, ret); /* a damaged one is as good as none */
+        s->last_seq = *ret;
+        return 0;
+}
+
 int store_save_lease(Store *s, const Lease *l) {
         _cleanup_json_ json_object *o = lease_to_json(l);
         _cleanup_free_ char *path = str_format("leases/%s.json", l->id);
+        int r;
 
         if (!path)
                 return -ENOMEM;
+        r = store_save_sequence(s, l->seq);
+        if (r < 0 && l->state == LEASE_ACTIVATING)
+                return r;
         return store_write(s, path, o, l->state != LEASE_ACTIVATING);
 }
 
@@ -186,6 +223,9 @@ int store_create_lifeline(Store *s, const char *id, int *ret_read, int *ret_writ
 
         if (!path)
                 return -ENOMEM;
+        /* one that is there is left over from a lease that was never written */
+        if (unlinkat(s->dir, path, 0) < 0 && errno != ENOENT)
+                return -errno;
         if (mkfifoat(s->dir, path, 0600) < 0)
                 return -errno;
         reader = openat(s->dir, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
@@ -352,6 +392,9 @@ int store_load(Store *s, StoredState *ret) {
         _cleanup_stored_state_ StoredState state = {};
         int r;
 
+        r = store_load_sequence(s, &state.last_seq);
+        if (r < 0)
+                return r;
         r = store_load_folder(s, "leases", load_lease, &state);
         if (r < 0)
                 return r;

@@ -10,6 +10,7 @@
  *                           device (group numbers change): what the host had, what is intended,
  *                           the step under way. Written before each kernel change: the journal.
  *   lifelines/<id>          the FIFO of a lifeline
+ *   sequence                the number of the youngest lease: ids are not used again
  *   reserve                 space given up when the folder is full, so that a way back can
  *                           always be written
  *   damaged/                files that could not be understood, set aside
@@ -27,6 +28,7 @@ typedef struct Store Store;
 typedef struct StoredLease {
         char *id;
         LeaseState state;
+        bool answered;
         Request request;
 } StoredLease;
 
@@ -53,7 +55,8 @@ typedef struct StoredState {
         size_t n_leases;
         StoredGroup *groups;
         size_t n_groups;
-        char **messages; /* files that were set aside or dropped, for the log */
+        unsigned long long last_seq; /* of any lease there ever was */
+        char **messages;             /* files that were set aside or dropped, for the log */
 } StoredState;
 
 void stored_state_clear(StoredState *s);
