@@ -148,11 +148,12 @@ def test_a_caller_that_disconnects_while_activating(host, root, sim, holder):
     assert sim.difference(before) == {}
 
 
-def test_a_caller_that_disconnects_before_the_answer(host, root, sim):
+@pytest.mark.parametrize("holder", ["lifeline", "connection"])
+def test_a_caller_that_disconnects_before_the_answer(host, root, sim, holder):
     before = sim.state()
     sim.inject("inspect", NIC, delay_us=200_000)
     client = host.client()
-    client.start_acquire(NIC)
+    client.start_acquire(NIC, holder=holder)
     root.wait(lambda: root.group_of(NIC)["State"] == "claiming", "the reservation")
     client.close()
     root.wait(lambda: root.leases() == {} and root.group_of(NIC)["State"] == "free", "nothing to be left")
@@ -195,6 +196,31 @@ def test_expired_with_open_files_is_unconfirmed_until_they_close(root, sim):
     assert root.device(NIC)["Driver"] == "vfio-pci"
     sim.close(NIC, pid=4711)
     assert lease.wait_ended() == "expired"
+    back(root)
+
+
+def test_two_leases_expire_on_one_group(root, sim):
+    first, second = (root.hold(NIC, holder="none") for _ in range(2))
+    sim.open(NIC, pid=4711, comm="dpdk-testpmd")
+    for lease in first, second:
+        lease.call("Renew", "t", SECOND // 10)
+    # the one that others share takes nothing away with it
+    root.wait(lambda: len(root.leases()) == 1, "one of them to end")
+    assert root.device(NIC)["Driver"] == "vfio-pci"
+    sim.close(NIC, pid=4711)
+    root.wait(lambda: root.leases() == {}, "the other to end")
+    back(root)
+
+
+def test_unconfirmed_that_is_lost(root, sim):
+    lease = root.hold([NIC, NIC2], holder="none")
+    sim.open(NIC, pid=4711, comm="dpdk-testpmd")
+    lease.call("Renew", "t", SECOND // 10)
+    lease.wait("unconfirmed")
+    sim.unplug(NIC2)
+    root.wait(lambda: lease.State == "lost", "the lease to be lost")
+    root.wait_group(NIC, "draining")
+    sim.close(NIC, pid=4711)
     back(root)
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from harness.client import FOR_EVER, Lease
-from harness.topology import BRIDGE_A, NIC, NIC2
+from harness.topology import BRIDGE_A, NIC, NIC2, NIC_USED
 
 HOWS = ["stop", "kill"]
 SECOND = 10**6
@@ -242,3 +242,29 @@ def test_many_restarts(host, root, sim):
     same(root, lease).release()
     root.wait_group(NIC, "free")
     assert sim.difference(before) == {}
+
+
+def test_force_is_remembered(host, root, sim):
+    sim.inject("set-override", NIC_USED, delay_us=300_000)
+    lease = root.acquire(NIC_USED, force=True)
+    host.restart("kill")
+    same(root, lease).wait("active")
+
+
+def test_what_was_never_granted_is_dropped(host, root, sim):
+    before = sim.state()
+    sim.inject("inspect", NIC, delay_us=300_000)
+    root.start_acquire(NIC, holder="none")
+    root.wait(lambda: root.group_of(NIC)["State"] == "claiming", "the reservation")
+    host.restart("kill")
+    root.wait_group(NIC, "free")
+    assert root.leases() == {}
+    assert sim.difference(before) == {}
+
+
+def test_ids_are_not_used_again(host, root):
+    first = root.hold(NIC)
+    first.release()
+    root.wait_group(NIC, "free")
+    host.restart("kill")
+    assert root.hold(NIC).id != first.id

@@ -227,3 +227,30 @@ def test_use_is_shown_and_followed(root, sim):
     sim.use(NIC)
     root.wait(lambda: not root.device(NIC)["InUse"], "the NIC to be unused")
     root.hold(NIC)
+
+
+@pytest.mark.parametrize("op", ["set-override", "unbind", "bind", "wait-node", "grant-node"])
+def test_unplugged_while_a_step_runs(root, sim, op):
+    sim.inject(op, NIC, delay_us=500_000)
+    group = root.group_of(NIC)["Id"]
+    lease = root.acquire(NIC)
+    sim.unplug(NIC)
+    root.wait(lambda: lease.State == "lost", "the lease to be lost")
+    root.wait(lambda: group not in root.groups(), "the group to go")
+    root.hold(NIC2).release()       # the daemon is well
+    root.wait_group(NIC2, "free")
+
+
+def test_nobody_begins_what_another_still_asks_about(root, sim):
+    """A second lease of the owner joins a claim whose devices are being inspected."""
+    sim.operations()
+    sim.inject("inspect", NIC_USED, delay_us=300_000)
+    first = root.start_acquire(NIC_USED)
+    root.wait(lambda: root.group_of(NIC_USED)["State"] == "claiming", "the reservation")
+    joined = root.acquire(NIC_USED)
+    with pytest.raises(BusError) as refusal:
+        root.finish(first)
+    assert refusal.value.name == "InUse"
+    root.wait(lambda: joined.State == "failed", "the other to fail")
+    root.wait_group(NIC_USED, "free")
+    assert sim.operations() == []
