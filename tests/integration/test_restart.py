@@ -262,7 +262,7 @@ def test_what_was_never_granted_is_dropped(host, root, sim):
     assert sim.difference(before) == {}
 
 
-def test_ids_are_not_used_again(host, root):
+def test_ids_of_ended_leases_are_not_used_again(host, root):
     first = root.hold(NIC)
     first.release()
     root.wait_group(NIC, "free")
