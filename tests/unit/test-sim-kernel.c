@@ -493,7 +493,7 @@ static void test_sim_udev_is_late(void **state) {
         _cleanup_host_ Host h = {};
         _cleanup_run_ Run r = {};
 
-        host_new(&h, "{'latency_us': {'udev': 30000}, " DRIVERS "," DEVICES "}");
+        host_new(&h, "{'latency_us': {'udev': 1500000}, " DRIVERS "," DEVICES "}");
         to_vfio(&h, NIC, 1, "e1000e");
         /* what is granted before udev is done is lost */
         assert_int_equal(step(&h, STEP_GRANT_NODE, NULL, 1, NULL), 0);
