@@ -4,6 +4,7 @@
 import contextlib
 import grp
 import os
+import signal
 
 import pytest
 
@@ -14,6 +15,10 @@ from harness.topology import DISK_USED, NIC_USED, SPOILER, small
 def pytest_configure(config):
     config.addinivalue_line("markers", "story: one of the few that valgrind sees in every ./check")
     config.addinivalue_line("markers", "native: uses what valgrind 3.19 does not know (pidfd_open)")
+
+
+# A job in the background of a script is started with SIGINT ignored, and so would be what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
