@@ -16,6 +16,8 @@ static const char *const step_kinds[_STEP_KIND_MAX] = {
         [STEP_GRANT_NODE] = "grant-node",
         [STEP_REVOKE_NODE] = "revoke-node",
         [STEP_WAIT_CLOSED] = "wait-closed",
+        [STEP_LEND] = "lend",
+        [STEP_RECLAIM] = "reclaim",
         [STEP_CLAIM] = "claim",
         [STEP_RELEASE] = "release",
         [STEP_RESET] = "reset",
@@ -71,6 +73,12 @@ char *step_describe(const Step *s) {
                 return str_format("take /dev/vfio/%u from uid %lu", s->group, (unsigned long)s->uid);
         case STEP_WAIT_CLOSED:
                 return str_format("wait until /dev/vfio/%u is closed", s->group);
+        case STEP_LEND:
+                return str_format("open the VFIO files of group %u (%s) to lend them", s->group,
+                                  value);
+        case STEP_RECLAIM:
+                return str_format("remove all mappings made through lent files of group %u",
+                                  s->group);
         case STEP_CLAIM:
                 return str_format("claim group %u once /dev/vfio/%u is closed", s->group, s->group);
         case STEP_RELEASE:

@@ -24,9 +24,13 @@ typedef enum StepKind {
         STEP_GRANT_NODE,   /* uid gets read and write on /dev/vfio/N, and nobody else */
         STEP_REVOKE_NODE,  /* that right is taken back */
         STEP_WAIT_CLOSED,  /* waits until no file of the group is open; changes nothing */
-        STEP_CLAIM,        /* waits the same, then keeps the group in a blocking domain */
-        STEP_RELEASE,      /* done by the daemon: closes the descriptors of STEP_CLAIM */
-        STEP_RESET,        /* value: "auto" or a method of reset_method */
+        STEP_LEND,    /* opens the files that are lent; value: VfioInterface; answers with it */
+        STEP_RECLAIM, /* all mappings made through files that were lent go */
+        STEP_CLAIM,   /* waits the same, then keeps the group in a blocking domain; value:
+                            * VfioInterface, NULL: the container. Of a group that was lent in a
+                            * container it never lets go meanwhile */
+        STEP_RELEASE, /* done by the daemon: closes the files it keeps */
+        STEP_RESET,   /* value: "auto" or a method of reset_method */
         _STEP_KIND_MAX,
         _STEP_KIND_INVALID = -1,
 } StepKind;

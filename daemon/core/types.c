@@ -41,6 +41,21 @@ static const char *const accesses[_ACCESS_MAX] = {
 };
 DEFINE_STRING_TABLE(access, Access, accesses, _ACCESS_INVALID);
 
+static const char *const vfio_interfaces[_VFIO_INTERFACE_MAX] = {
+        [VFIO_INTERFACE_AUTO] = "auto",
+        [VFIO_INTERFACE_IOMMUFD] = "iommufd",
+        [VFIO_INTERFACE_CONTAINER] = "container",
+};
+DEFINE_STRING_TABLE(vfio_interface, VfioInterface, vfio_interfaces, _VFIO_INTERFACE_INVALID);
+
+static const char *const file_roles[_FILE_ROLE_MAX] = {
+        [FILE_CONTAINER] = "container",
+        [FILE_GROUP] = "group",
+        [FILE_IOMMUFD] = "iommufd",
+        [FILE_CDEV] = "cdev",
+};
+DEFINE_STRING_TABLE(file_role, FileRole, file_roles, _FILE_ROLE_INVALID);
+
 static const char *const error_codes[_ERROR_CODE_MAX] = {
         [ERROR_INVALID_ARGS] = "org.freedesktop.DBus.Error.InvalidArgs",
         [ERROR_ACCESS_DENIED] = "org.freedesktop.DBus.Error.AccessDenied",

@@ -53,6 +53,24 @@ typedef enum HolderType {
         _HOLDER_TYPE_INVALID = -EINVAL,
 } HolderType;
 
+typedef enum VfioInterface {
+        VFIO_INTERFACE_AUTO, /* iommufd where the kernel has it */
+        VFIO_INTERFACE_IOMMUFD,
+        VFIO_INTERFACE_CONTAINER,
+        _VFIO_INTERFACE_MAX,
+        _VFIO_INTERFACE_INVALID = -EINVAL,
+} VfioInterface;
+
+/* The part that an open file plays. */
+typedef enum FileRole {
+        FILE_CONTAINER, /* /dev/vfio/vfio */
+        FILE_GROUP,     /* /dev/vfio/N */
+        FILE_IOMMUFD,   /* /dev/iommu */
+        FILE_CDEV,      /* /dev/vfio/devices/vfioX */
+        _FILE_ROLE_MAX,
+        _FILE_ROLE_INVALID = -EINVAL,
+} FileRole;
+
 typedef enum Access {
         ACCESS_NODE, /* the requester opens the VFIO nodes itself */
         ACCESS_FD,   /* the daemon opens and lends descriptors */
@@ -95,5 +113,9 @@ const char *holder_type_to_string(HolderType t);
 HolderType holder_type_from_string(const char *s);
 const char *access_to_string(Access a);
 Access access_from_string(const char *s);
+const char *vfio_interface_to_string(VfioInterface i);
+VfioInterface vfio_interface_from_string(const char *s);
+const char *file_role_to_string(FileRole r);
+FileRole file_role_from_string(const char *s);
 const char *error_code_to_string(ErrorCode c); /* the full D-Bus error name */
 ErrorCode error_code_from_string(const char *s);

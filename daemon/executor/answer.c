@@ -15,8 +15,7 @@ void answer_clear(Answer *a) {
         free(a->value);
         free(a->text);
         obstacles_clear(&a->obstacles);
-        a->fds[0] = safe_close(a->fds[0]);
-        a->fds[1] = safe_close(a->fds[1]);
+        vfio_files_clear(&a->files);
 }
 
 int answer_fail(Answer *a, int error, const char *fmt, ...) {
@@ -92,7 +91,9 @@ char *answer_to_packet(const Answer *a, unsigned long long seq) {
                                     add_text(o, "value", a->value) &&
                                     add_text(o, "text", a->text) &&
                                     (a->obstacles.n == 0 ||
-                                     add(o, "obstacles", obstacle_list(&a->obstacles))));
+                                     add(o, "obstacles", obstacle_list(&a->obstacles))) &&
+                                    (a->files.n == 0 ||
+                                     add(o, "files", vfio_files_to_json(&a->files))));
 }
 
 char *answer_waiting_packet(const char *who, unsigned long long seq) {

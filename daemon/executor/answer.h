@@ -4,16 +4,17 @@
 /* What a step's process found out, and its packet (docs/executor.md). */
 
 #include "core/planner.h"
+#include "shared/vfio-file.h"
 
 typedef struct Answer {
         int error;   /* positive errno, 0: done */
         char *value; /* what was read back */
         char *text;  /* for people */
         Obstacles obstacles;
-        int fds[2]; /* STEP_CLAIM: container and group */
+        VfioFiles files; /* STEP_LEND, STEP_CLAIM */
 } Answer;
 
-#define ANSWER_NULL ((Answer){ .fds = { -EBADF, -EBADF } })
+#define ANSWER_NULL ((Answer){})
 void answer_clear(Answer *a);
 #define _cleanup_answer_ _cleanup_(answer_clear)
 

@@ -218,9 +218,14 @@ int step_claim(Run *run) {
                 return answer_fail(&run->answer, EIO,
                                    "VFIO took IOMMU group %u into a container but does not say so",
                                    run->step->group);
-        run->answer.fds[0] = TAKE_FD(container);
-        run->answer.fds[1] = TAKE_FD(group);
-        return 0;
+        r = vfio_files_add(&run->answer.files, FILE_CONTAINER, NULL, container);
+        if (r < 0)
+                return r;
+        TAKE_FD(container);
+        r = vfio_files_add(&run->answer.files, FILE_GROUP, NULL, group);
+        if (r == 0)
+                TAKE_FD(group);
+        return r;
 }
 
 int group_check_unbind(Run *run) {

@@ -11,7 +11,6 @@
 #include "executor/group.h"
 #include "executor/inspect.h"
 #include "executor/node.h"
-#include "executor/packet.h"
 #include "executor/steps.h"
 #include "util/strings.h"
 
@@ -118,6 +117,8 @@ static int perform(Run *run) {
                 return step_claim(run);
         case STEP_RESET:
                 return step_reset(run);
+        case STEP_LEND:
+        case STEP_RECLAIM:
         case STEP_WAIT_NODE:
         case STEP_RELEASE:
         case _STEP_KIND_MAX:
@@ -145,6 +146,7 @@ static int lock_check_perform(Run *run, int *ret_lock) {
 }
 
 void run_step(Run *run) {
+        Descriptors files = {};
         char *packet;
         int r, lock = -EBADF;
 
@@ -155,12 +157,11 @@ void run_step(Run *run) {
                 (void)answer_fail(&run->answer, -r, "cannot %s: %s", what ? what : "run the step",
                                   strerror(-r));
         }
+        vfio_files_to_descriptors(&run->answer.files, &files);
         packet = answer_to_packet(&run->answer, run->seq);
         /* whoever is told "done" must not find the group locked by us any more */
         lock = safe_close(lock);
-        r = packet ? packet_send(run->channel, packet,
-                                 run->answer.fds[0] >= 0 ? run->answer.fds : NULL)
-                   : -ENOMEM;
+        r = packet ? packet_send(run->channel, packet, &files) : -ENOMEM;
         /* without an answer of ours, the main process says that we are gone */
         _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

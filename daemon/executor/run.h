@@ -19,8 +19,9 @@ typedef struct Run {
         Sysfs sysfs;
         int runtime; /* folder for locks and memory */
         int permit;
-        int channel;  /* packets to the main process */
-        pid_t daemon; /* the peer */
+        int channel;     /* packets to the main process */
+        pid_t daemon;    /* the peer */
+        VfioFiles files; /* that the daemon keeps: what STEP_RECLAIM and STEP_CLAIM work on */
         Answer answer;
 } Run;
 

@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-#include "executor/packet.h"
 #include "executor/run.h"
 #include "shared/step-json.h"
 #include "util/log.h"
@@ -90,7 +89,7 @@ static void server_disconnect(Server *s, const char *why) {
                 worker_abandon(w);
 }
 
-static void server_send(Server *s, const char *packet, const int *fds) {
+static void server_send(Server *s, const char *packet, const Descriptors *fds) {
         int r;
 
         r = packet ? packet_send(s->connection, packet, fds) : -ENOMEM;
@@ -110,21 +109,20 @@ static void server_answer(Server *s, unsigned long long seq, int error, const ch
 
 /* Hands one packet of a step on. False: there is none now. */
 static bool worker_relay(Worker *w) {
+        _cleanup_descriptors_ Descriptors fds = {};
         char packet[PACKET_SIZE_MAX + 1];
-        int n, fds[2];
+        int n;
 
         if (w->channel < 0)
                 return false;
-        n = packet_receive(w->channel, packet, fds);
+        n = packet_receive(w->channel, packet, &fds);
         if (n <= 0) {
                 if (n != -EAGAIN) /* the process ends */
                         w->channel_source = sd_event_source_disable_unref(w->channel_source);
                 return false;
         }
         packet[n] = '\0';
-        server_send(w->server, packet, fds[0] >= 0 ? fds : NULL);
-        safe_close(fds[0]);
-        safe_close(fds[1]);
+        server_send(w->server, packet, &fds);
         return true;
 }
 
@@ -150,14 +148,14 @@ static int on_child(sd_event_source *source, const siginfo_t *si, void *userdata
 
 /* steps */
 
-/* Closes everything from 3 on but these four. */
-static int close_all_but(int keep[static 4]) {
+/* Closes everything from 3 on but these. */
+static int close_all_but(const int *keep, size_t n) {
         unsigned next = 3;
 
         for (;;) {
                 unsigned lowest = UINT_MAX;
 
-                for (int i = 0; i < 4; i++)
+                for (size_t i = 0; i < n; i++)
                         if ((unsigned)keep[i] >= next && (unsigned)keep[i] < lowest)
                                 lowest = (unsigned)keep[i];
                 if (lowest > next &&
@@ -171,16 +169,20 @@ static int close_all_but(int keep[static 4]) {
 
 /* The new process. It needs no other program: nothing has to be found and loaded for a step. */
 static void __attribute__((noreturn)) child_run(Run *run) {
+        int keep[4 + PACKET_FDS_MAX] = { run->permit, run->channel, run->sysfs.root, run->runtime };
         sigset_t none;
 
+        for (size_t i = 0; i < run->files.n; i++)
+                keep[4 + i] = run->files.items[i].fd;
         /* first of all, or we would keep the permits of other steps valid */
-        if (close_all_but((int[]){ run->permit, run->channel, run->sysfs.root, run->runtime }) < 0 ||
-            sigemptyset(&none) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+        if (close_all_but(keep, 4 + run->files.n) < 0 || sigemptyset(&none) < 0 ||
+            sigprocmask(SIG_SETMASK, &none, NULL) < 0)
                 _exit(EXIT_FAILURE);
         run_step(run);
 }
 
-static int worker_start(Server *s, unsigned long long seq, const Step *step) {
+static int worker_start(Server *s, unsigned long long seq, const Step *step,
+                        const VfioFiles *files) {
         _cleanup_close_ int permit = -EBADF, channel = -EBADF;
         _cleanup_(worker_freep) Worker *w = NULL;
         int pipe_fds[2], sockets[2], r;
@@ -212,6 +214,7 @@ static int worker_start(Server *s, unsigned long long seq, const Step *step) {
                         .permit = permit,
                         .channel = channel,
                         .daemon = s->peer,
+                        .files = *files,
                         .answer = ANSWER_NULL,
                 });
         r = sd_event_add_child(s->event, &w->child_source, w->pid, WEXITED, on_child, w);
@@ -228,19 +231,34 @@ static int worker_start(Server *s, unsigned long long seq, const Step *step) {
         return 0;
 }
 
-static void server_start_step(Server *s, unsigned long long seq, json_object *o) {
+/* The files that a step works on, from its packet. */
+static int take_files(json_object *o, Descriptors *fds, VfioFiles *ret) {
+        json_object *list;
+
+        if (!json_object_object_get_ex(o, "files", &list))
+                return 0; /* what comes beside is closed */
+        return vfio_files_from_json(list, fds, ret);
+}
+
+static void server_start_step(Server *s, unsigned long long seq, json_object *o, Descriptors *fds) {
+        _cleanup_vfio_files_ VfioFiles files = VFIO_FILES_NULL;
         _cleanup_free_ char *message = NULL;
         _cleanup_(step_clear) Step step = {};
         int r;
 
         r = step_from_json(o, &step, &message);
+        if (r == 0) {
+                r = take_files(o, fds, &files);
+                if (r == -EBADMSG)
+                        message = strdup("its files and the descriptors do not fit");
+        }
         if (r < 0) {
                 log_warning("Step %llu is not understood: %s", seq,
                             message ? message : strerror(-r));
                 server_answer(s, seq, -r, message ? message : strerror(-r));
                 return;
         }
-        r = s->n_workers < WORKERS_MAX ? worker_start(s, seq, &step) : -ENOBUFS;
+        r = s->n_workers < WORKERS_MAX ? worker_start(s, seq, &step, &files) : -ENOBUFS;
         if (r < 0)
                 server_answer(s, seq, -r, "no process could be started for the step");
 }
@@ -279,13 +297,13 @@ static Worker *server_find(Server *s, unsigned long long seq) {
         return NULL;
 }
 
-static int server_handle(Server *s, json_object *o) {
+static int server_handle(Server *s, json_object *o, Descriptors *fds) {
         unsigned long long seq;
         json_object *groups;
         Worker *w;
 
         if (json_get_uint(o, "seq", ULLONG_MAX, &seq) == 0) {
-                server_start_step(s, seq, o);
+                server_start_step(s, seq, o, fds);
                 return 0;
         }
         if (json_get_uint(o, "cancel", ULLONG_MAX, &seq) == 0) {
@@ -300,12 +318,13 @@ static int server_handle(Server *s, json_object *o) {
 }
 
 static int on_packet(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        _cleanup_descriptors_ Descriptors fds = {};
         char packet[PACKET_SIZE_MAX];
         Server *s = userdata;
         json_object *o;
         int n;
 
-        n = packet_receive(s->connection, packet, NULL);
+        n = packet_receive(s->connection, packet, &fds);
         if (n == -EAGAIN)
                 return 0;
         if (n <= 0) {
@@ -313,7 +332,7 @@ static int on_packet(sd_event_source *source, int fd, uint32_t events, void *use
                 return 0;
         }
         o = packet_parse(packet, (size_t)n);
-        if (!o || server_handle(s, o) < 0) {
+        if (!o || server_handle(s, o, &fds) < 0) {
                 log_warning("A packet of pid %d is not understood", (int)s->peer);
                 server_disconnect(s, "its packets are not understood");
         }

@@ -5,7 +5,6 @@ void step_result_clear(StepResult *r) {
         free(r->value);
         free(r->text);
         obstacles_clear(&r->obstacles);
-        r->fds[0] = safe_close(r->fds[0]);
-        r->fds[1] = safe_close(r->fds[1]);
+        vfio_files_clear(&r->files);
         *r = STEP_RESULT_NULL;
 }

@@ -14,21 +14,22 @@
 
 #include "core/planner.h"
 #include "core/step.h"
+#include "shared/vfio-file.h"
 
 typedef struct Kernel Kernel;
 typedef struct KernelOp KernelOp;
 
-/* What became of a step. Valid during the callback only; a receiver that wants to keep a
- * descriptor takes it with TAKE_FD(). */
+/* What became of a step. Valid during the callback only; a receiver that wants to keep the
+ * files takes them with TAKE_VFIO_FILES(). */
 typedef struct StepResult {
         int error;           /* 0, or a positive errno */
         char *value;         /* what was read back: the driver, type or override now; or NULL */
         char *text;          /* for people: who or what is in the way; or NULL */
         Obstacles obstacles; /* STEP_INSPECT, and STEP_UNBIND that refused with EBUSY */
-        int fds[2];          /* STEP_CLAIM: container and group; -EBADF: none */
+        VfioFiles files;     /* STEP_LEND, STEP_CLAIM */
 } StepResult;
 
-#define STEP_RESULT_NULL ((StepResult){ .fds = { -EBADF, -EBADF } })
+#define STEP_RESULT_NULL ((StepResult){})
 void step_result_clear(StepResult *r);
 #define _cleanup_step_result_ _cleanup_(step_result_clear)
 
@@ -55,10 +56,11 @@ typedef struct KernelOps {
         const char *name; /* "linux", "simulated" */
         /* Enumerates: device_seen for each device, before it returns. Then watches. */
         int (*start)(Kernel *k);
-        /* Begins a step. *ret may be NULL if the caller will not cancel. deadline_usec: relative;
-         * 0: none. When it passes the step is left behind, fenced, and done with ETIMEDOUT. */
-        int (*run)(Kernel *k, const Step *step, uint64_t deadline_usec, KernelDone done,
-                   void *userdata, KernelOp **ret);
+        /* Begins a step. files: what STEP_RECLAIM and STEP_CLAIM work on, NULL: none; copies of the
+         * descriptors are made. *ret may be NULL if the caller will not cancel. deadline_usec:
+         * relative; 0: none. When it passes the step is left behind, fenced, and done with ETIMEDOUT. */
+        int (*run)(Kernel *k, const Step *step, const VfioFiles *files, uint64_t deadline_usec,
+                   KernelDone done, void *userdata, KernelOp **ret);
         /* Withdraws the permit. done is not called any more. What the step's process is stuck in
          * goes on, but it does nothing further. */
         void (*cancel)(KernelOp *op);

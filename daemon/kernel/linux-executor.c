@@ -10,14 +10,13 @@
 
 #include "util/strings.h"
 
-/* More than a socket takes at once by default. */
-#define PACKET_MAX       ((size_t)256U * 1024U)
 #define BACKOFF_MIN_USEC (100U * 1000U)
 #define BACKOFF_MAX_USEC (10U * 1000U * 1000U)
 
 typedef struct Packet {
         uint64_t seq;
         char *text;
+        VfioFiles files;
         struct Packet *prev, *next;
 } Packet;
 
@@ -39,6 +38,7 @@ static Packet *packet_free(Packet *p) {
         if (!p)
                 return NULL;
         free(p->text);
+        vfio_files_clear(&p->files);
         free(p);
         return NULL;
 }
@@ -113,11 +113,15 @@ static void drop_connection(Executor *e) {
 static void flush_queue(Executor *e) {
         while (e->queue) {
                 Packet *p = e->queue;
+                Descriptors fds;
+                int r;
 
-                if (send(e->fd, p->text, strlen(p->text), MSG_NOSIGNAL) < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        if (errno != EAGAIN)
+                vfio_files_to_descriptors(&p->files, &fds);
+                r = packet_send(e->fd, p->text, &fds);
+                if (r == -EINTR)
+                        continue;
+                if (r < 0) {
+                        if (r != -EAGAIN)
                                 drop_connection(e);
                         break;
                 }
@@ -128,68 +132,18 @@ static void flush_queue(Executor *e) {
                 (void)sd_event_source_set_io_events(e->io, e->queue ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-/* Takes the descriptors out of a message: none or two. */
-static int take_descriptors(struct msghdr *m, int fds[static 2]) {
-        struct cmsghdr *c = CMSG_FIRSTHDR(m);
-
-        if (!c)
-                return 0;
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-                return -EBADMSG;
-        memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-        return fds[1] >= 0 ? 0 : -EBADMSG;
-}
-
-static int understand(Executor *e, size_t length, int fds[static 2]) {
-        json_tokener *tokener;
-        json_object *o;
-        bool whole;
-        int r;
-
-        tokener = json_tokener_new();
-        if (!tokener)
-                return -ENOMEM;
-        o = json_tokener_parse_ex(tokener, e->buffer, (int)length);
-        whole = json_tokener_get_error(tokener) == json_tokener_success &&
-                json_tokener_get_parse_end(tokener) == length;
-        json_tokener_free(tokener);
-        if (whole && json_object_is_type(o, json_type_object))
-                r = e->events.packet(o, fds, e->events.userdata);
-        else
-                r = -EBADMSG;
-        (void)json_object_put(o);
-        return r;
-}
-
 /* 0, -EAGAIN, or why the connection is of no use any more. */
 static int receive(Executor *e) {
-        union {
-                struct cmsghdr align;
-                char room[CMSG_SPACE(2 * sizeof(int))]; /* the kernel closes what does not fit */
-        } control;
-        struct iovec iov = { .iov_base = e->buffer, .iov_len = PACKET_MAX };
-        struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = sizeof(control),
-        };
-        int fds[2] = { -EBADF, -EBADF };
-        ssize_t n;
-        int r;
+        _cleanup_descriptors_ Descriptors fds = {};
+        json_object *o;
+        int n, r;
 
-        n = recvmsg(e->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (n < 0)
-                return errno == EINTR ? -EAGAIN : -errno;
-        r = take_descriptors(&m, fds);
-        if (n == 0)
-                r = -ECONNRESET;
-        else if (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
-                r = -EBADMSG;
-        else if (r >= 0)
-                r = understand(e, (size_t)n, fds);
-        (void)safe_close(fds[0]);
-        (void)safe_close(fds[1]);
+        n = packet_receive(e->fd, e->buffer, &fds);
+        if (n <= 0)
+                return n == 0 ? -ECONNRESET : n == -EINTR ? -EAGAIN : n;
+        o = packet_parse(e->buffer, (size_t)n);
+        r = o ? e->events.packet(o, &fds, e->events.userdata) : -EBADMSG;
+        (void)json_object_put(o);
         return r;
 }
 
@@ -229,7 +183,7 @@ int executor_new(sd_event *event, const char *socket, const ExecutorEvents *even
         if (strlen(socket) >= sizeof(e->address.sun_path))
                 return -ENAMETOOLONG;
         (void)strcpy(e->address.sun_path, socket);
-        e->buffer = malloc(PACKET_MAX);
+        e->buffer = malloc(PACKET_SIZE_MAX);
         if (!e->buffer)
                 return -ENOMEM;
         r = sd_event_add_defer(event, &e->announce, on_announce, e);
@@ -273,18 +227,22 @@ int executor_start(Executor *e) {
         return sd_event_source_set_enabled(e->retry, SD_EVENT_ONESHOT);
 }
 
-int executor_send(Executor *e, uint64_t seq, json_object *o) {
+int executor_send(Executor *e, uint64_t seq, json_object *o, VfioFiles *files) {
         const char *text;
         Packet *p;
+        int r;
 
         if (e->fd < 0 && connect_now(e) < 0)
                 return -ENOTCONN;
         text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
         p = calloc(1, sizeof(*p));
-        if (!p || !text || str_set(&p->text, text) < 0) {
+        r = p && text ? str_set(&p->text, text) : -ENOMEM;
+        if (r < 0) {
                 (void)packet_free(p);
-                return -ENOMEM;
+                return r;
         }
+        if (files)
+                p->files = TAKE_VFIO_FILES(*files);
         p->seq = seq;
         DL_APPEND(e->queue, p);
         flush_queue(e);

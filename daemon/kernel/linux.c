@@ -24,6 +24,7 @@ typedef struct LinuxOp {
         KernelOp base;
         LinuxKernel *kernel;
         Step step;
+        VfioFiles files; /* copies, until they are sent */
         uint64_t seq;
         uint64_t deadline_usec;
         sd_event_source *deadline;
@@ -67,6 +68,7 @@ static LinuxOp *op_free(LinuxOp *op) {
         (void)sd_event_source_disable_unref(op->later);
         (void)sd_event_source_disable_unref(op->turn);
         step_clear(&op->step);
+        vfio_files_clear(&op->files);
         step_result_clear(&op->result);
         free(op->waits_for);
         free(op);
@@ -156,7 +158,7 @@ static void withdraw(LinuxOp *op) {
                 return;
         o = json_with_number("cancel", op->seq);
         if (o)
-                (void)executor_send(op->kernel->executor, 0, o);
+                (void)executor_send(op->kernel->executor, 0, o, NULL);
         (void)json_object_put(o);
 }
 
@@ -243,10 +245,15 @@ static int take_string(json_object *o, const char *name, char **ret) {
         return str_set(ret, json_get_string(o, name));
 }
 
-static int on_done(LinuxOp *op, json_object *o, int fds[static 2]) {
+/* Steps whose answer brings files. */
+static bool opens_files(StepKind kind) {
+        return kind == STEP_LEND || kind == STEP_CLAIM;
+}
+
+static int on_done(LinuxOp *op, json_object *o, Descriptors *fds) {
         _cleanup_step_result_ StepResult result = STEP_RESULT_NULL;
         unsigned long long error;
-        json_object *obstacles;
+        json_object *obstacles, *files;
         int r;
 
         if (json_get_uint(o, "errno", ERRNO_MAX, &error) < 0)
@@ -260,11 +267,12 @@ static int on_done(LinuxOp *op, json_object *o, int fds[static 2]) {
                         return r;
         }
         result.error = (int)error;
-        if (op->step.kind == STEP_CLAIM && error == 0) {
-                if (fds[0] < 0)
+        if (opens_files(op->step.kind) && error == 0) {
+                if (!json_object_object_get_ex(o, "files", &files))
                         return -EBADMSG;
-                result.fds[0] = TAKE_FD(fds[0]);
-                result.fds[1] = TAKE_FD(fds[1]);
+                r = vfio_files_from_json(files, fds, &result.files);
+                if (r < 0)
+                        return r;
         }
         op_finish(op, &result);
         return 0;
@@ -313,7 +321,7 @@ static int ask_locks(LinuxKernel *k) {
                 if (json_object_array_add(groups, json_object_new_uint64(lock->group)) < 0)
                         lock->state = LOCK_WANTED;
         }
-        r = executor_send(k->executor, 0, o);
+        r = executor_send(k->executor, 0, o, NULL);
         (void)json_object_put(o);
         return r;
 }
@@ -341,7 +349,7 @@ static int on_locked(LinuxKernel *k, json_object *locked) {
         return ask_locks(k);
 }
 
-static int on_packet(json_object *o, int fds[static 2], void *userdata) {
+static int on_packet(json_object *o, Descriptors *fds, void *userdata) {
         LinuxKernel *k = userdata;
         unsigned long long seq;
         json_object *locked;
@@ -368,13 +376,19 @@ static int on_packet(json_object *o, int fds[static 2], void *userdata) {
 
 /* Hands a step to the executor. */
 static int send_step(LinuxOp *op) {
-        json_object *o = step_to_json(&op->step);
+        json_object *o = step_to_json(&op->step), *files = NULL;
         int r;
 
-        if (!o || json_object_object_add(o, "seq", json_object_new_uint64(op->seq)) < 0)
+        if (op->files.n > 0)
+                files = vfio_files_to_json(&op->files);
+        if (!o || (op->files.n > 0 && !files) ||
+            json_object_object_add(o, "seq", json_object_new_uint64(op->seq)) < 0 ||
+            (files && json_object_object_add(o, "files", files) < 0)) {
+                (void)json_object_put(files);
                 r = -ENOMEM;
-        else
-                r = executor_send(op->kernel->executor, op->seq, o);
+        } else
+                r = executor_send(op->kernel->executor, op->seq, o, &op->files);
+        vfio_files_clear(&op->files);
         (void)json_object_put(o);
         if (r != -ENOTCONN)
                 return r;
@@ -427,8 +441,8 @@ static int op_start(LinuxOp *op) {
         return begin_step(op);
 }
 
-static int linux_run(Kernel *kernel, const Step *step, uint64_t deadline_usec, KernelDone done,
-                     void *userdata, KernelOp **ret) {
+static int linux_run(Kernel *kernel, const Step *step, const VfioFiles *files,
+                     uint64_t deadline_usec, KernelDone done, void *userdata, KernelOp **ret) {
         LinuxKernel *k = (LinuxKernel *)kernel;
         _cleanup_(op_freep) LinuxOp *op = NULL;
         int r;
@@ -444,6 +458,8 @@ static int linux_run(Kernel *kernel, const Step *step, uint64_t deadline_usec, K
                 .result = STEP_RESULT_NULL,
         };
         r = step_copy(&op->step, step);
+        if (r == 0 && files)
+                r = vfio_files_copy(files, &op->files);
         if (r < 0)
                 return r;
         /* before it begins: a connection that ends meanwhile ends the step */

@@ -251,7 +251,7 @@ static int claim_keep(SimGroup *g, int reading) {
         return 0;
 }
 
-int sim_group_claim(SimGroup *g, int ret_fds[2]) {
+int sim_group_claim(SimGroup *g, VfioFiles *ret) {
         _cleanup_close_ int container = open("/dev/null", O_RDWR | O_CLOEXEC), group = -EBADF;
         int ends[2], r;
 
@@ -264,9 +264,14 @@ int sim_group_claim(SimGroup *g, int ret_fds[2]) {
         r = claim_keep(g, ends[0]);
         if (r < 0)
                 return r;
-        ret_fds[0] = TAKE_FD(container);
-        ret_fds[1] = TAKE_FD(group);
-        return 0;
+        r = vfio_files_add(ret, FILE_CONTAINER, NULL, container);
+        if (r < 0)
+                return r;
+        TAKE_FD(container);
+        r = vfio_files_add(ret, FILE_GROUP, NULL, group);
+        if (r == 0)
+                TAKE_FD(group);
+        return r;
 }
 
 int sim_group_claim_adopt(SimGroup *g) {

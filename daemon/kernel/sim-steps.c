@@ -253,7 +253,7 @@ static int run_claim(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, Step
                 return refuse(ret, EPERM,
                               str_format("IOMMU group %u is not viable: %s is bound to %s", g->id,
                                          owner->facts.name, owner->facts.driver));
-        return sim_group_claim(g, ret->fds);
+        return sim_group_claim(g, &ret->files);
 }
 
 static int run_reset(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {

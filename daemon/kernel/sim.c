@@ -350,8 +350,8 @@ static int op_new(Sim *sim, const Step *step, SimOp **ret) {
         return 0;
 }
 
-static int sim_run(Kernel *k, const Step *step, uint64_t deadline_usec, KernelDone done,
-                   void *userdata, KernelOp **ret) {
+static int sim_run(Kernel *k, const Step *step, const VfioFiles *files, uint64_t deadline_usec,
+                   KernelDone done, void *userdata, KernelOp **ret) {
         _cleanup_(op_freep) SimOp *o = NULL;
         Sim *sim = (Sim *)k;
         int r;

@@ -212,7 +212,7 @@ int sim_group_open(SimGroup *g, SimFile *f, bool lent, char **ret_message);
  * how many. */
 unsigned sim_group_close(SimGroup *g, const SimDevice *device, pid_t pid);
 /* STEP_CLAIM, once nobody else has it open. */
-int sim_group_claim(SimGroup *g, int ret_fds[2]);
+int sim_group_claim(SimGroup *g, VfioFiles *ret);
 /* Is the claim of a former run still held by somebody? */
 int sim_group_claim_adopt(SimGroup *g);
 void sim_group_unclaim(SimGroup *g);

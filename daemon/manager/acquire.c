@@ -282,8 +282,8 @@ static int inquiry_ask(Inquiry *q) {
                         continue;
                 }
                 step.group = d->group->id;
-                r = q->m->kernel->ops->run(q->m->kernel, &step, INSPECT_DEADLINE_USEC, on_inspected,
-                                           q, &q->ops[i]);
+                r = q->m->kernel->ops->run(q->m->kernel, &step, NULL, INSPECT_DEADLINE_USEC,
+                                           on_inspected, q, &q->ops[i]);
                 if (r < 0)
                         return r;
                 q->pending++;

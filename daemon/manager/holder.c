@@ -88,7 +88,7 @@ static int wait_closed(Holder *h) {
                 return 0;
         }
         step.group = h->l->groups[h->closed]->id;
-        return h->m->kernel->ops->run(h->m->kernel, &step, 0, on_closed, h, &h->op);
+        return h->m->kernel->ops->run(h->m->kernel, &step, NULL, 0, on_closed, h, &h->op);
 }
 
 static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {

@@ -105,7 +105,7 @@ static int inspect(Inspector *i, const char *device) {
         if (r == 0) {
                 step.device = inspection->device;
                 step.group = d->group->id;
-                r = i->m->kernel->ops->run(i->m->kernel, &step, DEADLINE_USEC, on_inspected,
+                r = i->m->kernel->ops->run(i->m->kernel, &step, NULL, DEADLINE_USEC, on_inspected,
                                            inspection, &inspection->op);
         }
         if (r < 0)

@@ -32,18 +32,12 @@ struct Switch {
         sd_event_source *retry;
         unsigned tries;   /* that were put off */
         unsigned replans; /* of a way back that left something to do */
-        int fds[2];       /* of STEP_CLAIM: container, group */
+        VfioFiles files;  /* that keep the group, or are lent */
         Fault first;      /* what failed first on the way back */
 };
 
 static int switch_run(Switch *s);
 static int switch_retry_later(Switch *s, const char *why);
-
-static void close_claim(Switch *s) {
-        /* the group first: the container lives until its last group has left */
-        s->fds[1] = safe_close(s->fds[1]);
-        s->fds[0] = safe_close(s->fds[0]);
-}
 
 Switch *switch_free(Switch *s) {
         if (!s)
@@ -52,7 +46,7 @@ Switch *switch_free(Switch *s) {
                 s->m->kernel->ops->cancel(s->op);
         sd_event_source_disable_unref(s->retry);
         plan_clear(&s->plan);
-        close_claim(s);
+        vfio_files_clear(&s->files);
         fault_clear(&s->first);
         free(s);
         return NULL;
@@ -69,7 +63,6 @@ static Switch *switch_get(Manager *m, Group *g) {
         *s = (Switch){
                 .m = m,
                 .g = g,
-                .fds = { -EBADF, -EBADF },
                 .first = FAULT_NULL,
         };
         g->userdata = s;
@@ -91,7 +84,7 @@ bool switch_is_held(const Group *g, const Inquiry *q) {
 bool switch_has_claim(const Group *g) {
         const Switch *s = g->userdata;
 
-        return s && s->fds[1] >= 0;
+        return s && s->files.n > 0;
 }
 
 /* How long the kernel may take before the step is left behind. 0: for ever; these two wait for
@@ -107,6 +100,7 @@ static uint64_t step_deadline(StepKind kind) {
         case STEP_LOAD_MODULE:
                 return 30 * SECOND;
         case STEP_RESET:
+        case STEP_RECLAIM:   /* unpinning a terabyte takes a while */
         case STEP_WAIT_NODE: /* udev may have many other events to handle first */
                 return 90 * SECOND;
         case STEP_INSPECT:
@@ -114,6 +108,7 @@ static uint64_t step_deadline(StepKind kind) {
         case STEP_SET_TYPE:
         case STEP_GRANT_NODE:
         case STEP_REVOKE_NODE:
+        case STEP_LEND:
         case STEP_RELEASE:
         case _STEP_KIND_MAX:
         case _STEP_KIND_INVALID:
@@ -214,7 +209,7 @@ static int switch_begin(Switch *s) {
                 return r < 0 ? r : switch_run(s);
         }
         if (!s->claim) {
-                close_claim(s); /* else a claim would wait for ourselves */
+                vfio_files_clear(&s->files); /* else a claim would wait for ourselves */
                 r = plan_restore(s->g, &s->plan);
                 return r < 0 ? r : switch_run(s);
         }
@@ -302,7 +297,7 @@ static int switch_finish_restore(Switch *s) {
                                           &c);
         if (r < 0)
                 return r;
-        close_claim(s);
+        vfio_files_clear(&s->files);
         switch_stop(s);
         (void)manager_commit(s->m, &c);
         return 0;
@@ -347,9 +342,8 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
 
         s->op = NULL;
         if (result->error == 0 && step->kind == STEP_CLAIM) {
-                close_claim(s);
-                s->fds[0] = TAKE_FD(result->fds[0]);
-                s->fds[1] = TAKE_FD(result->fds[1]);
+                vfio_files_clear(&s->files);
+                s->files = TAKE_VFIO_FILES(result->files);
         }
         if (s->looking && (is_unclear(result->error) || is_transient(result->error))) {
                 s->unclear = true;
@@ -390,7 +384,7 @@ static int switch_run(Switch *s) {
         int r;
 
         while (s->next < s->plan.n && s->plan.steps[s->next].kind == STEP_RELEASE) {
-                close_claim(s);
+                vfio_files_clear(&s->files);
                 s->next++;
         }
         r = switch_note_drained(s, s->next < s->plan.n ? s->plan.steps[s->next].kind
@@ -408,8 +402,8 @@ static int switch_run(Switch *s) {
                 fault_set(&why, ERROR_KERNEL_REFUSED, "cannot write the journal: %s", strerror(-r));
                 return s->claim ? switch_fail_claim(s, &why) : switch_retry_later(s, why.message);
         }
-        return s->m->kernel->ops->run(s->m->kernel, step, step_deadline(step->kind), on_step_done,
-                                      s, &s->op);
+        return s->m->kernel->ops->run(s->m->kernel, step, NULL, step_deadline(step->kind),
+                                      on_step_done, s, &s->op);
 }
 
 void switch_note_waiting(Group *g, Changes *c) {

@@ -191,6 +191,15 @@ static int run_group_step(World *w, const Step *s) {
                         return -EPERM;
                 w->claimed[s->group] = true;
                 return 0;
+        case STEP_LEND:
+                if (!node || w->open[s->group])
+                        return -EBUSY;
+                if (group_has(w, s->group, in_the_way))
+                        return -EPERM;
+                w->claimed[s->group] = true;
+                return 0;
+        case STEP_RECLAIM:
+                return w->claimed[s->group] ? 0 : -EBADF;
         case STEP_RELEASE:
                 if (!w->claimed[s->group])
                         return -EBADF;

@@ -135,7 +135,8 @@ static void on_done(KernelOp *op, StepResult *result, void *userdata) {
 
 void run_begin(Host *h, Run *r, const Step *s, uint64_t deadline_usec) {
         *r = (Run){ .host = h, .result = STEP_RESULT_NULL };
-        assert_int_equal(h->kernel->ops->run(h->kernel, s, deadline_usec, on_done, r, &r->op), 0);
+        assert_int_equal(h->kernel->ops->run(h->kernel, s, NULL, deadline_usec, on_done, r, &r->op),
+                         0);
         assert_int_equal(r->done, 0); /* never from inside */
 }
 

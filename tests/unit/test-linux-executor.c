@@ -69,8 +69,11 @@ static void on_done(KernelOp *op, StepResult *result, void *userdata) {
         o->value = TAKE_PTR(result->value);
         o->text = TAKE_PTR(result->text);
         o->n_obstacles = result->obstacles.n;
-        o->fds[0] = TAKE_FD(result->fds[0]);
-        o->fds[1] = TAKE_FD(result->fds[1]);
+        o->fds[0] = o->fds[1] = -EBADF;
+        if (result->files.n == 2) {
+                o->fds[0] = TAKE_FD(result->files.items[0].fd);
+                o->fds[1] = TAKE_FD(result->files.items[1].fd);
+        }
         assert_int_equal(str_set(&o->driver_then, f->driver), 0);
 }
 
@@ -170,7 +173,8 @@ static int teardown(void **state) {
 static KernelOp *run_step(Fixture *f, const Step *step, uint64_t deadline, Outcome *outcome) {
         KernelOp *op = NULL;
 
-        assert_int_equal(f->kernel->ops->run(f->kernel, step, deadline, on_done, outcome, &op), 0);
+        assert_int_equal(f->kernel->ops->run(f->kernel, step, NULL, deadline, on_done, outcome, &op),
+                         0);
         assert_non_null(op);
         assert_int_equal(outcome->times, 0); /* never from inside the call */
         if (f->listener >= 0 && f->peer < 0)
@@ -294,6 +298,8 @@ static void test_type_is_read_for_the_whole_group(void **state) {
         assert_string_equal(o->driver_then, "seen-by-the-way");
 }
 
+#define TWO_FILES "[{\"role\":\"container\"},{\"role\":\"group\"}]"
+
 static void test_claim_brings_descriptors(void **state) {
         Fixture *f = *state;
         Outcome *o = &f->outcomes[0];
@@ -306,7 +312,8 @@ static void test_claim_brings_descriptors(void **state) {
         assert_true(run_until(f, f->waiting));
         assert_string_equal(f->waiting, "dpdk-testpmd (pid 4711)");
         assert_int_equal(o->times, 0);
-        answer_with_fds(f, "{\"seq\":1,\"event\":\"done\",\"errno\":0}", fds, 2);
+        answer_with_fds(f, "{\"seq\":1,\"event\":\"done\",\"errno\":0,\"files\":" TWO_FILES "}",
+                        fds, 2);
         assert_true(run_until(f, o->times == 1));
         assert_int_equal(o->error, 0);
         /* in their order: what is written to the second is read from the first */
@@ -360,11 +367,13 @@ static void test_wrong_number_of_descriptors(void **state) {
 
         for (size_t i = 0; i < 3; i++) {
                 int fds[2];
-                char text[64];
+                char text[128];
 
                 assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
                 (void)run_step(f, &step, 0, &f->outcomes[i]);
-                (void)snprintf(text, sizeof(text), "{\"seq\":%zu,\"event\":\"done\",\"errno\":0}",
+                (void)snprintf(text, sizeof(text),
+                               "{\"seq\":%zu,\"event\":\"done\",\"errno\":0,\"files\":" TWO_FILES
+                               "}",
                                i + 1);
                 answer_with_fds(f, text, (int[]){ fds[1], fds[1], fds[1] }, numbers[i]);
                 assert_refused(f, &f->outcomes[i]);
@@ -455,7 +464,7 @@ static void test_nobody_there(void **state) {
 static int run_wait_closed(Fixture *f, Outcome *outcome) {
         Step step = { .kind = STEP_WAIT_CLOSED, .group = 12 };
 
-        return f->kernel->ops->run(f->kernel, &step, 0, on_done, outcome, NULL);
+        return f->kernel->ops->run(f->kernel, &step, NULL, 0, on_done, outcome, NULL);
 }
 
 static void test_more_than_the_socket_takes(void **state) {

@@ -41,8 +41,12 @@ static void bridge_to_vfio(Host *h) {
 static int claim(Host *h, unsigned group, int fds[2]) {
         int r = step(h, STEP_CLAIM, NULL, group, NULL);
 
-        fds[0] = TAKE_FD(h->result.fds[0]);
-        fds[1] = TAKE_FD(h->result.fds[1]);
+        fds[0] = fds[1] = -EBADF;
+        if (r == 0) {
+                assert_int_equal(h->result.files.n, 2);
+                fds[0] = TAKE_FD(h->result.files.items[0].fd);
+                fds[1] = TAKE_FD(h->result.files.items[1].fd);
+        }
         return r;
 }
 

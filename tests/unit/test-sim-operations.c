@@ -399,7 +399,7 @@ static void test_sim_remembers(void **state) {
         run_begin(&h, &c, &(Step){ .kind = STEP_CLAIM, .group = 3 }, 0);
         run_finish(&c);
         assert_int_equal(c.result.error, 0);
-        kept = dup(c.result.fds[1]);
+        kept = dup(vfio_files_get(&c.result.files, FILE_GROUP, NULL));
         step_result_clear(&c.result);
 
         host_restart(&h);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "executor/packet.h"
+#include "shared/packet.h"
 
 #include <errno.h>
 #include <string.h>
@@ -9,45 +9,58 @@
 
 typedef union Control {
         struct cmsghdr header;
-        char room[CMSG_SPACE(2 * sizeof(int))];
+        char room[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))]; /* the kernel closes what does not fit */
 } Control;
 
-int packet_send(int socket, const char *text, const int *fds) {
+void descriptors_close(Descriptors *d) {
+        for (size_t i = 0; i < d->n; i++)
+                d->items[i] = safe_close(d->items[i]);
+        d->n = 0;
+}
+
+int packet_send(int socket, const char *text, const Descriptors *d) {
+        size_t size = d ? d->n * sizeof(int) : 0;
         Control control = {};
         struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
         struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-        if (fds) {
+        if (size > 0) {
                 control.header.cmsg_level = SOL_SOCKET;
                 control.header.cmsg_type = SCM_RIGHTS;
-                control.header.cmsg_len = CMSG_LEN(2 * sizeof(int));
-                memcpy(CMSG_DATA(&control.header), fds, 2 * sizeof(int));
+                control.header.cmsg_len = CMSG_LEN(size);
+                memcpy(CMSG_DATA(&control.header), d->items, size);
                 message.msg_control = &control;
-                message.msg_controllen = sizeof(control);
+                message.msg_controllen = CMSG_SPACE(size);
         }
         return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-int packet_receive(int socket, char *buffer, int *fds) {
+int packet_receive(int socket, char *buffer, Descriptors *d) {
         Control control = {};
         struct iovec iov = { .iov_base = buffer, .iov_len = PACKET_SIZE_MAX };
         struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
         struct cmsghdr *header;
         ssize_t n;
 
-        if (fds) {
-                fds[0] = fds[1] = -EBADF;
+        if (d) {
+                d->n = 0;
                 message.msg_control = &control;
                 message.msg_controllen = sizeof(control);
         }
         n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (n < 0)
                 return -errno;
-        header = fds ? CMSG_FIRSTHDR(&message) : NULL;
-        if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-            header->cmsg_len == CMSG_LEN(2 * sizeof(int)))
-                memcpy(fds, CMSG_DATA(header), 2 * sizeof(int));
-        return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : (int)n;
+        header = d ? CMSG_FIRSTHDR(&message) : NULL;
+        if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+                d->n = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                memcpy(d->items, CMSG_DATA(header), d->n * sizeof(int));
+        }
+        if ((message.msg_flags & MSG_TRUNC) || (d && (message.msg_flags & MSG_CTRUNC))) {
+                if (d)
+                        descriptors_close(d);
+                return -EMSGSIZE;
+        }
+        return (int)n;
 }
 
 json_object *packet_parse(const char *text, size_t length) {
