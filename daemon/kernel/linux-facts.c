@@ -110,29 +110,42 @@ static int count_vfs(const Sysfs *s, DeviceFacts *facts) {
         return 0;
 }
 
+/* By modules.alias, which is read again if modules were installed since. */
+static int find_vfio_module(FactsReader *f, const char *modalias, const char **ret) {
+        struct timespec changed;
+        int r;
+
+        *ret = modalias_best_vfio(&f->vfio, modalias);
+        if (*ret)
+                return 0;
+        changed = aliases_changed(f);
+        if (changed.tv_sec == f->vfio_changed.tv_sec && changed.tv_nsec == f->vfio_changed.tv_nsec)
+                return 0;
+        r = load_aliases(f);
+        if (r < 0)
+                return r;
+        *ret = modalias_best_vfio(&f->vfio, modalias);
+        return 0;
+}
+
 static int find_vfio_driver(FactsReader *f, const char *modalias, DeviceFacts *facts) {
         const char *module;
         int r;
 
-        module = modalias_best_vfio(&f->vfio, modalias);
-        if (!module) {
-                struct timespec changed = aliases_changed(f);
-
-                if (changed.tv_sec == f->vfio_changed.tv_sec &&
-                    changed.tv_nsec == f->vfio_changed.tv_nsec)
-                        return 0;
-                /* modules were installed since */
-                r = load_aliases(f);
-                if (r < 0)
-                        return r;
-                module = modalias_best_vfio(&f->vfio, modalias);
-                if (!module)
-                        return 0;
-        }
-        r = str_set(&facts->vfio_module, module);
+        r = find_vfio_module(f, modalias, &module);
         if (r < 0)
                 return r;
-        return modalias_driver_of(&f->sysfs, module, "pci", &facts->vfio_driver);
+        if (module) {
+                r = str_set(&facts->vfio_module, module);
+                if (r < 0)
+                        return r;
+                return modalias_driver_of(&f->sysfs, module, "pci", &facts->vfio_driver);
+        }
+        /* one that is part of the kernel stands in no table; it takes any device */
+        r = sysfs_exists(&f->sysfs, "sys/bus/pci/drivers/vfio-pci");
+        if (r <= 0)
+                return r;
+        return str_set(&facts->vfio_driver, "vfio-pci");
 }
 
 static int find_names(struct udev_hwdb *hwdb, const char *modalias, DeviceFacts *facts) {

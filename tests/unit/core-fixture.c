@@ -48,7 +48,8 @@ void world_plug(World *w, DeviceSpec spec) {
             str_set(&d->facts.driver, spec.driver) < 0 ||
             str_set(&d->facts.driver_override, spec.driver_override) < 0 ||
             str_set(&d->facts.vfio_driver, vfio) < 0 ||
-            str_set(&d->facts.vfio_module, str_eq(vfio, "vfio-pci") ? "vfio_pci" : vfio) < 0 ||
+            (!spec.vfio_built_in &&
+             str_set(&d->facts.vfio_module, str_eq(vfio, "vfio-pci") ? "vfio_pci" : vfio) < 0) ||
             str_set(&d->facts.default_domain_type, spec.type ? spec.type : "DMA") < 0 ||
             str_set(&d->native, spec.driver) < 0)
                 fail();
@@ -106,7 +107,8 @@ static int run_bind(World *w, HostDevice *d, const char *driver) {
                 return -EBUSY;
         if (in_the_way(driver) && d->dirty)
                 return -EUCLEAN;
-        if (str_eq(driver, "vfio-pci") && !strv_contains(w->modules, "vfio_pci"))
+        if (str_eq(driver, "vfio-pci") && d->facts.vfio_module &&
+            !strv_contains(w->modules, "vfio_pci"))
                 return -ENOENT;
         return str_set(&d->facts.driver, driver);
 }

@@ -28,6 +28,7 @@ typedef struct DeviceSpec {
         const char *driver; /* also the one that a probe finds */
         const char *driver_override;
         const char *vfio_driver; /* default "vfio-pci"; "": none */
+        bool vfio_built_in;      /* it is in no module */
         const char *type;        /* default "DMA" */
         const char *bus;         /* default "pci" */
         unsigned num_vfs;

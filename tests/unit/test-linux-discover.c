@@ -162,6 +162,23 @@ static void test_facts_that_are_missing(void **state) {
         assert_true(facts.bridge);
 }
 
+static void test_vfio_driver_that_is_part_of_the_kernel(void **state) {
+        Fixture *f = *state;
+        _cleanup_device_facts_ DeviceFacts plain = DEVICE_FACTS_NULL, variant = DEVICE_FACTS_NULL;
+
+        host_write(&f->host, "sys/bus/pci/drivers/vfio-pci/bind", "");
+        plain = read_facts(f, NIC);
+        assert_null(plain.vfio_module);
+        assert_string_equal(plain.vfio_driver, "vfio-pci");
+
+        /* a better one may still be a module */
+        host_write_aliases(&f->host,
+                           "alias vfio_pci:v00008086d000010D3sv*sd*bc*sc*i* e1000e_vfio_pci\n");
+        variant = read_facts(f, NIC);
+        assert_string_equal(variant.vfio_module, "e1000e_vfio_pci");
+        assert_string_equal(variant.vfio_driver, "e1000e_vfio_pci");
+}
+
 static void test_type_unknown_is_none(void **state) {
         Fixture *f = *state;
         _cleanup_device_facts_ DeviceFacts facts = DEVICE_FACTS_NULL;
@@ -387,6 +404,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_facts_of_an_endpoint),
                 TEST(test_facts_that_are_missing),
+                TEST(test_vfio_driver_that_is_part_of_the_kernel),
                 TEST(test_type_unknown_is_none),
                 TEST(test_no_such_device),
                 TEST(test_aliases_are_read_again_when_changed),
