@@ -182,7 +182,11 @@ static bool put_latencies(json_object *to, const Sim *sim) {
 }
 
 static bool put_head(json_object *o, const Sim *sim) {
-        return put_string(o, "kernel", sim->version) &&
+        json_object *kernel = put_object(o, "kernel");
+
+        return kernel && put_string(kernel, "version", sim->version) &&
+               put(kernel, "strict_type", json_object_new_boolean(sim->strict_type)) &&
+               put(kernel, "override_locks", json_object_new_boolean(sim->override_locks)) &&
                put(o, "iommu", json_object_new_boolean(sim->iommu)) &&
                put_string(o, "default_domain_type", sim->default_type) &&
                put_string(o, "persist", sim->persist) && put_latencies(o, sim);

@@ -143,10 +143,6 @@ int sim_device_add(Sim *sim, SimDevice *d) {
         return 0;
 }
 
-bool sim_is_older(const Sim *sim, unsigned major, unsigned minor) {
-        return sim->major != major ? sim->major < major : sim->minor < minor;
-}
-
 bool sim_group_is_claimed(const SimGroup *g) {
         return g->claimed || g->files;
 }
@@ -310,8 +306,7 @@ int sim_device_probe(Sim *sim, SimDevice *d) {
 }
 
 int sim_device_set_override(Sim *sim, SimDevice *d, const char *driver) {
-        /* it took the device lock until 6.12 */
-        if (d->pending != SIM_PENDING_NONE && sim_is_older(sim, 6, 12))
+        if (d->pending != SIM_PENDING_NONE && sim->override_locks)
                 return SIM_HANGS;
         if (str_set(&d->facts.driver_override, str_empty(driver) ? NULL : driver) < 0)
                 return -ENOMEM;
@@ -341,7 +336,7 @@ int sim_group_set_type(Sim *sim, SimGroup *g, const char *type) {
 
         if (!sim_type_is_known(type) && !str_eq(type, "auto"))
                 return -EINVAL;
-        if (sim_is_older(sim, 6, 4)) {
+        if (sim->strict_type) {
                 if (g->n_devices != 1)
                         return -EINVAL;
                 if (g->devices->pending != SIM_PENDING_NONE)

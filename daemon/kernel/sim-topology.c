@@ -10,18 +10,48 @@
 #define GROUP_MAX   INT_MAX
 #define LATENCY_MAX INT64_C(3600000000) /* an hour */
 
-static void read_version(Reader *rd, Sim *sim, json_object *o) {
-        const Place here = { .key = "kernel" };
+static bool version_is_older(unsigned major, unsigned minor, unsigned than_major,
+                             unsigned than_minor) {
+        return major != than_major ? major < than_major : minor < than_minor;
+}
+
+static void read_version(Reader *rd, const Place *at, Sim *sim, json_object *o, const char *key) {
+        const Place here = { .up = at, .key = key };
+        unsigned major = 0, minor = 0;
         int end = 0;
+
+        reader_string(rd, at, o, key, &sim->version);
+        if (rd->error != 0)
+                return;
+        if (sscanf(sim->version, "%3u.%3u%n", &major, &minor, &end) != 2 ||
+            (sim->version[end] != '\0' && sim->version[end] != '.'))
+                reader_fail(rd, &here, "expected a kernel version like \"6.12\", found \"%s\"",
+                            sim->version);
+        sim->strict_type = version_is_older(major, minor, 6, 4);
+        sim->override_locks = version_is_older(major, minor, 6, 12);
+}
+
+/* A version, or an object with it and what else the kernel differs in. */
+static void read_kernel(Reader *rd, Sim *sim, json_object *o) {
+        _cleanup_json_ json_object *table = NULL;
+        const Place here = { .key = "kernel" };
+        json_object *value;
 
         if (str_set(&sim->version, "6.12") < 0)
                 reader_oom(rd);
-        reader_string(rd, NULL, o, "kernel", &sim->version);
-        if (rd->error == 0 &&
-            (sscanf(sim->version, "%3u.%3u%n", &sim->major, &sim->minor, &end) != 2 ||
-             (sim->version[end] != '\0' && sim->version[end] != '.')))
-                reader_fail(rd, &here, "expected a kernel version like \"6.12\", found \"%s\"",
-                            sim->version);
+        if (!json_object_object_get_ex(o, "kernel", &value) ||
+            !json_object_is_type(value, json_type_object)) {
+                read_version(rd, NULL, sim, o, "kernel");
+                return;
+        }
+        table = reader_take(rd, NULL, o, "kernel", json_type_object);
+        if (!table)
+                return;
+        read_version(rd, &here, sim, table, "version");
+        reader_bool(rd, &here, table, "strict_type", &sim->strict_type);
+        reader_bool(rd, &here, table, "override_locks", &sim->override_locks);
+        if (rd->error == 0)
+                reader_end(rd, &here, table);
 }
 
 static void read_type(Reader *rd, const Place *at, json_object *o, const char *key, char **p) {
@@ -74,6 +104,8 @@ static void read_driver(Reader *rd, const Place *at, json_object *o, void *userd
                 return;
         }
         reader_string(rd, at, o, "module", &driver->module);
+        if (str_empty(driver->module)) /* part of the kernel */
+                driver->loaded = true;
         reader_bool(rd, at, o, "loaded", &driver->loaded);
         reader_bool(rd, at, o, "keeps_vfs", &driver->keeps_vfs);
         reader_errno(rd, at, o, "fails", &driver->fails);
@@ -148,7 +180,8 @@ static void read_vfio_driver(Reader *rd, const Place *at, Sim *sim, json_object 
                 return;
         }
         driver = sim_driver_get(sim, f->vfio_driver);
-        if (!driver || str_set(&f->vfio_module, driver->module) < 0)
+        if (!driver ||
+            str_set(&f->vfio_module, str_empty(driver->module) ? NULL : driver->module) < 0)
                 reader_oom(rd);
 }
 
@@ -420,7 +453,7 @@ void sim_topology_read(Reader *rd, Sim *sim, json_object *o) {
         dropped = reader_take(rd, NULL, o, "operations_dropped", json_type_int);
         reader_string(rd, NULL, o, "comment", &comment);
         reader_string(rd, NULL, o, "persist", &persist); /* known already */
-        read_version(rd, sim, o);
+        read_kernel(rd, sim, o);
         sim->iommu = true;
         reader_bool(rd, NULL, o, "iommu", &sim->iommu);
         if (str_set(&sim->default_type, "DMA-FQ") < 0)

@@ -133,7 +133,8 @@ struct Sim {
         sd_event_source *wake; /* runs what is queued */
         char *persist;         /* file that remembers the host; NULL: none */
         char *version;
-        unsigned major, minor;
+        bool strict_type;    /* it changes only for one device, without a driver (before 6.4) */
+        bool override_locks; /* driver_override takes the device's lock (before 6.12) */
         bool iommu, told_ready;
         char *default_type; /* what "auto" means where nothing is forced */
         uint64_t latency_usec[_STEP_KIND_MAX];
@@ -180,7 +181,6 @@ int sim_device_add(Sim *sim, SimDevice *d);
 int sim_device_attach(Sim *sim, SimDevice *d, const SimDriver *driver);
 void sim_device_news(Sim *sim, SimDevice *d, unsigned news);
 
-bool sim_is_older(const Sim *sim, unsigned major, unsigned minor);
 unsigned sim_group_owner_count(const SimGroup *g);
 bool sim_group_is_claimed(const SimGroup *g);
 /* A device that a kernel driver owns, with the driver: why the group is not viable. */

@@ -54,6 +54,11 @@ static void test_sim_topology_refused(void **state) {
                   "kernel: expected a kernel version like \"6.12\", found \"new\"" },
                 { "{'kernel': '6.12x'}",
                   "kernel: expected a kernel version like \"6.12\", found \"6.12x\"" },
+                { "{'kernel': {'version': '6'}}",
+                  "kernel.version: expected a kernel version like \"6.12\", found \"6\"" },
+                { "{'kernel': {'strict_type': 1}}",
+                  "kernel.strict_type: expected boolean, found int" },
+                { "{'kernel': {'strict': true}}", "kernel: unknown key \"strict\"" },
                 { "{'default_domain_type': 'blocked'}",
                   "default_domain_type: expected \"DMA\", \"DMA-FQ\" or \"identity\", found "
                   "\"blocked\"" },
@@ -133,7 +138,37 @@ static void test_sim_topology_defaults(void **state) {
         assert_group(&h, 3, "type", "DMA-FQ");
 }
 
-/* A driver that a device is bound to is loaded; VFIO's are not otherwise. */
+/* What a kernel differs in follows from its version, unless it is said. */
+static void test_sim_topology_kernel(void **state) {
+        static const struct {
+                const char *topology, *expected;
+        } table[] = {
+                { "{}", "{'version':'6.12','strict_type':false,'override_locks':false}" },
+                { "{'kernel': '6.6'}",
+                  "{'version':'6.6','strict_type':false,'override_locks':true}" },
+                { "{'kernel': {'version': '6.1'}}",
+                  "{'version':'6.1','strict_type':true,'override_locks':true}" },
+                { "{'kernel': {'version': '6.1', 'override_locks': false}}",
+                  "{'version':'6.1','strict_type':true,'override_locks':false}" },
+                { "{'kernel': {'strict_type': true}}",
+                  "{'version':'6.12','strict_type':true,'override_locks':false}" },
+        };
+
+        for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+                _cleanup_free_ char *dump = NULL;
+                _cleanup_host_ Host h = {};
+
+                host_new(&h, table[i].topology);
+                assert_int_equal(sim_kernel_dump(h.kernel, &dump), 0);
+                for (char *c = dump; *c; c++)
+                        if (*c == '"')
+                                *c = '\'';
+                assert_non_null(strstr(dump, table[i].expected));
+        }
+}
+
+/* A driver that a device is bound to is loaded, and so is what is part of the kernel; VFIO's are
+ * not otherwise. */
 static void test_sim_topology_loaded_drivers(void **state) {
         static const struct {
                 const char *topology;
@@ -142,6 +177,9 @@ static void test_sim_topology_loaded_drivers(void **state) {
                 { "{'devices': [{" A ", 'group': 3, 'driver_override': 'vfio-pci'}]}", ENOENT },
                 { "{'devices': [{" A ", 'group': 3, 'driver_override': 'vfio-pci'},"
                   "{'name': '0000:00:02.0', 'group': 4, 'driver': 'vfio-pci'}]}",
+                  0 },
+                { "{'drivers': [{'name': 'vfio-pci', 'module': ''}],"
+                  "'devices': [{" A ", 'group': 3, 'driver_override': 'vfio-pci'}]}",
                   0 },
         };
 
@@ -216,7 +254,7 @@ static void test_sim_topology_shipped(void **state) {
         static const struct {
                 const char *name;
                 unsigned devices;
-        } table[] = { { "laptop", 14 }, { "server", 39 }, { "vm", 94 } };
+        } table[] = { { "laptop", 14 }, { "server", 39 }, { "vm", 96 } };
         const char *folder = getenv("TOPOLOGIES");
 
         assert_non_null(folder);
@@ -252,6 +290,7 @@ int main(void) {
                 cmocka_unit_test(test_sim_topology_refused),
                 cmocka_unit_test(test_sim_topology_no_file),
                 cmocka_unit_test(test_sim_topology_defaults),
+                cmocka_unit_test(test_sim_topology_kernel),
                 cmocka_unit_test(test_sim_topology_loaded_drivers),
                 cmocka_unit_test(test_sim_topology_round_trip),
                 cmocka_unit_test(test_sim_topology_shipped),
