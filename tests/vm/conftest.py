@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One guest for all suites that need the daemon on a real kernel: installed by
-`meson install`, started by systemd, asked over the system bus."""
+"""Guests for all suites that need the daemon on a real kernel: installed by `meson install`,
+started by systemd, asked over the system bus.
+
+Every test runs in every guest, one boot of each for all tests; --guest=NAME (more than once, too)
+chooses. A test that makes sense only in some says so: @pytest.mark.guests("iommufd").
+"""
 
 import json
 import os
@@ -17,6 +21,7 @@ from devices import DEVICES     # noqa: E402
 from guest import Guest         # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
+GUESTS = sorted(path.stem for path in (TOP / "tests/vm/guests").glob("*.toml") if path.stem != "common")
 DEADLINE = 60   # for what takes a moment in an emulated machine; never a measurement
 
 
@@ -112,12 +117,45 @@ def stage(folder):
     return folder
 
 
+def pytest_addoption(parser):
+    parser.addoption("--guest", action="append", choices=GUESTS, help="only in this guest")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "guests(*names): the test makes sense only in these")
+
+
+def pytest_generate_tests(metafunc):
+    if "machine" in metafunc.fixturenames:
+        metafunc.parametrize("machine", metafunc.config.getoption("guest") or GUESTS, indirect=True, scope="session")
+
+
+def runs_in_its_guest(item):
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return "machine" not in parameters or all(
+        parameters["machine"] in mark.args for mark in item.iter_markers("guests"))
+
+
+def pytest_collection_modifyitems(config, items):
+    deselected = [item for item in items if not runs_in_its_guest(item)]
+    items[:] = [item for item in items if runs_in_its_guest(item)]
+    config.hook.pytest_deselected(items=deselected)
+
+
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory):
-    with Guest(payload=stage(tmp_path_factory.mktemp("payload"))) as guest:
-        guest.wait_ready()
+def payload(tmp_path_factory):
+    return stage(tmp_path_factory.mktemp("payload"))
+
+
+@pytest.fixture(scope="session")
+def machine(request, payload):
+    with Guest(request.param, payload=payload) as guest:
+        print(f"{guest.name}: ready after {guest.wait_ready():.1f} s", file=sys.stderr)
         guest.run("/payload/src/tests/vm/guest-setup --start")
         yield guest
+        # whatever the tests did, it still ends in good order
+        guest.poweroff()
+        assert guest.process.returncode == 0
 
 
 @pytest.fixture

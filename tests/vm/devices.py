@@ -7,12 +7,13 @@ chosen: buses are numbered in the order of their bridges' slots.
 
 import dataclasses
 
-# slot 4: bus 1, slot 5: bus 2, slot 6: bus 3, slot 8: bus 4
+# slot 4: bus 1, slot 5: bus 2, slot 6: bus 3, slot 8: bus 4, slot 9: bus 5
 SKELETON = (
     "pcie-root-port,id=port_nic2,bus=pcie.0,addr=0x4,chassis=1",
     "pcie-root-port,id=port_sriov,bus=pcie.0,addr=0x5,chassis=2",
     "i82801b11-bridge,id=bridge,bus=pcie.0,addr=0x6",
     "pcie-root-port,id=port_hotplug,bus=pcie.0,addr=0x8,chassis=3",
+    "pcie-root-port,id=port_virtio,bus=pcie.0,addr=0x9,chassis=4",
 )
 
 
@@ -40,6 +41,9 @@ DEVICES = {
         "nvme-subsys,id=subsys",
         "nvme,id=nvme_sriov,bus=port_sriov,serial=sriov,subsys=subsys,sriov_max_vfs=120,sriov_vq_flexible=240,"
         "sriov_vi_flexible=120,max_ioqpairs=250,msix_qsize=130")),
+    # a modern virtio NIC behind the IOMMU: vp-vdpa takes it, too
+    "virtio": Device("0000:05:00.0", (
+        "virtio-net-pci,id=virtio,bus=port_virtio,disable-legacy=on,iommu_platform=on,romfile=",)),
 }
 
 BRIDGE = "0000:00:06.0"

@@ -3,24 +3,19 @@
 
 import hashlib
 import signal
-import sys
 import time
 
 import pytest
 
 from devices import BRIDGE, DEVICES, HOTPLUG_ADDRESS, HOTPLUG_BUS
-from guest import CommandFailed, Guest
+from guest import CommandFailed
 
 VFS = 64
 
 
-@pytest.fixture(scope="module")
-def guest(tmp_path_factory):
-    payload = tmp_path_factory.mktemp("payload")
-    (payload / "greeting").write_text("hello")
-    with Guest(payload=payload) as machine:
-        print(f"ready after {machine.wait_ready():.1f} s", file=sys.stderr)
-        yield machine
+@pytest.fixture
+def guest(machine):
+    return machine
 
 
 def group_of(guest, address):
@@ -34,12 +29,12 @@ def driver_of(guest, address):
 
 @pytest.mark.parametrize("role, driver", [
     ("nic", "e1000e"), ("nic2", "e1000e"), ("bridge_a", "e1000"), ("bridge_b", "e1000"),
-    ("nvme_used", "nvme"), ("nvme_sriov", "nvme")])
+    ("nvme_used", "nvme"), ("nvme_sriov", "nvme"), ("virtio", "virtio-pci")])
 def test_role_has_its_driver(guest, role, driver):
     assert driver_of(guest, DEVICES[role].address) == driver
 
 
-@pytest.mark.parametrize("role", ["nic", "nic2", "nvme_used", "nvme_sriov"])
+@pytest.mark.parametrize("role", ["nic", "nic2", "nvme_used", "nvme_sriov", "virtio"])
 def test_role_is_alone_in_its_group(guest, role):
     assert group_of(guest, DEVICES[role].address) == {DEVICES[role].address}
 
@@ -56,7 +51,7 @@ def test_used_disk_is_mounted(guest):
 
 
 def test_payload_is_mounted_read_only(guest):
-    assert guest.run("cat /payload/greeting")[1] == "hello"
+    assert guest.run("head -1 /payload/src/tests/vm/stage")[1] == "#!/bin/sh\n"
     assert guest.run("touch /payload/x", check=False)[0] != 0
 
 
@@ -70,6 +65,35 @@ def test_vfs_have_groups_of_their_own(guest):
 
 def test_testpmd_is_there(guest):
     assert "testpmd" in guest.run("dpdk-testpmd --help", check=False)[1]
+
+
+def test_vdpa_is_there(guest):
+    assert "vdpa" in guest.run("vdpa -V", check=False)[1]
+
+
+@pytest.mark.guests("debian13", "iommufd")
+def test_qemu_is_there(guest):
+    assert "version 10." in guest.run("qemu-system-x86_64 --version")[1]
+
+
+@pytest.mark.guests("iommufd")
+def test_iommufd_and_cdev_are_there(guest):
+    address = DEVICES["nic2"].address
+    guest.run(f"driverctl --nosave set-override {address} vfio-pci")
+    guest.run(f"test -c /dev/iommu && test -c /dev/vfio/devices/$(ls /sys/bus/pci/devices/{address}/vfio-dev)")
+    guest.run(f"driverctl --nosave unset-override {address}")
+    assert driver_of(guest, address) == "e1000e"
+
+
+@pytest.mark.guests("iommufd")
+def test_vp_vdpa_takes_the_virtio_nic(guest):
+    address = DEVICES["virtio"].address
+    guest.run(f"driverctl --nosave set-override {address} vp-vdpa")
+    guest.run(f"vdpa dev add name rig mgmtdev pci/{address}")
+    guest.run("until [ -c /dev/vhost-vdpa-0 ]; do sleep 0.1; done", timeout=30)
+    guest.run("vdpa dev del rig")
+    guest.run(f"driverctl --nosave unset-override {address}")
+    assert driver_of(guest, address) == "virtio-pci"
 
 
 def test_vfio_takes_a_device(guest):
@@ -124,8 +148,3 @@ def test_commands_run_side_by_side(guest):
     assert guest.run(["true"])[0] == 0
     sleeper.signal(signal.SIGTERM)
     assert sleeper.wait() == -signal.SIGTERM
-
-
-def test_poweroff(guest):
-    guest.poweroff()
-    assert guest.process.returncode == 0
