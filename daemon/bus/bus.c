@@ -111,12 +111,12 @@ static int announce_lease(BusServer *s, Lease *l) {
         _cleanup_free_ char *path = NULL;
         int r;
 
-        if (!l->published && !lease_state_is_alive(l->state))
+        if (!l->published && lease_state_is_over(l->state))
                 return 0; /* refused before anybody heard of it */
         r = lease_bus_path(l, &path);
         if (r >= 0)
                 r = announce(s, path, BUS_NAME ".Lease", &l->published);
-        if (r < 0 || lease_state_is_alive(l->state))
+        if (r < 0 || !lease_state_is_over(l->state))
                 return r;
         return sd_bus_emit_signal(s->bus, path, BUS_NAME ".Lease", "Ended", "s",
                                   l->ended                    ? l->ended

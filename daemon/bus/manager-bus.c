@@ -189,7 +189,7 @@ static int method_release_owner(sd_bus_message *call, void *userdata, sd_bus_err
                 r = bus_caller(s, call, &caller);
         while (r >= 0 && (l = registry_next_lease(manager_registry(s->m), seq))) {
                 seq = l->seq;
-                if (!str_eq(l->request.owner.name, owner) || !lease_state_is_alive(l->state) ||
+                if (!str_eq(l->request.owner.name, owner) || lease_state_is_over(l->state) ||
                     policy_check_manage(caller, &l->request.owner, NULL) < 0)
                         continue;
                 r = manager_end_lease(s->m, l, "released");

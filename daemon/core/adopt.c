@@ -52,6 +52,18 @@ static int find_groups(Registry *r, const Request *request, Group ***ret, size_t
         return 0;
 }
 
+/* It waits where it waited, whatever the bounds. The groups may have become others meanwhile. */
+static int find_wanted(Registry *r, const Request *request, Lease *l, Changes *c) {
+        int k = registry_resolve(r, request, &l->wanted, &l->n_wanted, &l->failure);
+
+        if (k < 0)
+                return k;
+        return queue_reserve(r, l->wanted, l->n_wanted) < 0 ||
+                               changes_reserve(c, l->n_wanted, 1, 0) < 0
+                       ? -ENOMEM
+                       : 0;
+}
+
 static LeaseState state_by_groups(const Lease *l) {
         for (size_t i = 0; i < l->n_groups; i++)
                 if (l->groups[i]->state != GROUP_OWNED)
@@ -78,6 +90,8 @@ int registry_adopt_lease(Registry *r, const char *id, LeaseState state, Request 
                 return -EEXIST;
         if (lease_state_is_alive(state))
                 k = find_groups(r, request, &l->groups, &l->n_groups, &l->failure);
+        else if (state == LEASE_QUEUED)
+                k = find_wanted(r, request, l, c);
         if (k == -ENOMEM || changes_reserve(c, l->n_groups, 1, 0) < 0 ||
             registry_add_lease(r, l) < 0)
                 return -ENOMEM;
@@ -85,13 +99,18 @@ int registry_adopt_lease(Registry *r, const char *id, LeaseState state, Request 
         *request = REQUEST_NULL;
         for (size_t i = 0; i < l->n_groups; i++)
                 lease_join_group(l, l->groups[i], c);
-        if (k < 0) {
+        if (state == LEASE_QUEUED && k < 0)
+                l->state = LEASE_FAILED;
+        else if (state == LEASE_QUEUED)
+                queue_add(r, l, c);
+        else if (k < 0) {
                 l->failure.code = ERROR_LOST;
                 l->state = LEASE_LOST;
         } else if (state == LEASE_ACTIVATING || state == LEASE_ACTIVE)
                 l->state = state_by_groups(l);
         else
                 l->state = state;
+        r->asked = r->asked || l->state == LEASE_REVOKING; /* for all that is known */
         changes_add_lease(c, l);
         *ret = TAKE_PTR(l);
         return 0;

@@ -11,6 +11,7 @@ Group *group_free(Group *g) {
         free(g->owed_type);
         free(g->waits_for);
         free(g->leases);
+        free(g->queue);
         free(g);
         return NULL;
 }
@@ -107,6 +108,7 @@ void group_begin_claim(Group *g, Changes *c) {
         g->owed_type = NULL;
         g->recorded = true;
         g->begun = false;
+        g->evict = false;
         group_set_state(g, GROUP_CLAIMING, NULL, c);
         for (Device *d = g->devices; d; d = d->next)
                 device_note_lent(d);
@@ -138,6 +140,7 @@ void group_forget_claim(Group *g) {
         free(g->recorded_type);
         g->recorded_type = NULL;
         g->recorded = false;
+        g->evict = false;
         for (Device *d = g->devices; d; d = d->next) {
                 free(d->record.driver);
                 free(d->record.driver_override);
@@ -146,27 +149,27 @@ void group_forget_claim(Group *g) {
         }
 }
 
-int group_drop_leases(Group *g, LeaseState state, const Fault *why, Changes *c) {
+int group_drop_leases(Registry *r, Group *g, LeaseState state, const Fault *why, Changes *c) {
         size_t n = g->n_leases, n_groups = 1;
         Fault *copies;
-        int r = 0;
+        int k = 0;
 
         copies = calloc(n + 1, sizeof(Fault));
         if (!copies)
                 return -ENOMEM;
-        for (size_t i = 0; i < n && r == 0; i++) {
+        for (size_t i = 0; i < n && k == 0; i++) {
                 n_groups += g->leases[i]->n_groups;
-                r = fault_copy(&copies[i], why);
+                k = fault_copy(&copies[i], why);
         }
-        if (r == 0)
-                r = changes_reserve(c, n_groups, n, 0);
-        if (r == 0)
+        if (k == 0)
+                k = changes_reserve(c, n_groups, n, 0);
+        if (k == 0)
                 for (size_t i = 0; i < n; i++)
-                        lease_leave_groups(g->leases[0], state, &copies[i], NULL, c);
+                        lease_leave_groups(r, g->leases[0], state, &copies[i], NULL, c);
         for (size_t i = 0; i < n; i++)
                 fault_clear(&copies[i]);
         free(copies);
-        return r;
+        return k;
 }
 
 static bool lease_is_switched(const Lease *l) {
@@ -196,7 +199,7 @@ int registry_group_claimed(Registry *r, Group *g, Changes *c) {
 int registry_group_claim_failed(Registry *r, Group *g, const Fault *why, Changes *c) {
         if (g->state != GROUP_CLAIMING)
                 return -EINVAL;
-        return group_drop_leases(g, LEASE_FAILED, why, c);
+        return group_drop_leases(r, g, LEASE_FAILED, why, c);
 }
 
 int registry_group_set_waits_for(Group *g, const char *who, Changes *c) {
@@ -247,12 +250,12 @@ int registry_group_restored(Registry *r, Group *g, Changes *c) {
 }
 
 /* To a state that a person has to look at. */
-static int group_give_up(Group *g, GroupState state, const char *why, Changes *c) {
+static int group_give_up(Registry *r, Group *g, GroupState state, const char *why, Changes *c) {
         _cleanup_fault_ Fault lost = FAULT_NULL;
         _cleanup_free_ char *text = NULL;
 
         (void)fault_set(&lost, ERROR_LOST, "%s", why);
-        if (str_set(&text, why) < 0 || group_drop_leases(g, LEASE_LOST, &lost, c) < 0)
+        if (str_set(&text, why) < 0 || group_drop_leases(r, g, LEASE_LOST, &lost, c) < 0)
                 return -ENOMEM;
         group_set_state(g, state, TAKE_PTR(text), c);
         return 0;
@@ -261,13 +264,13 @@ static int group_give_up(Group *g, GroupState state, const char *why, Changes *c
 int registry_group_failed(Registry *r, Group *g, const char *why, Changes *c) {
         if (g->state != GROUP_DRAINING && g->state != GROUP_RESTORING)
                 return -EINVAL;
-        return group_give_up(g, GROUP_FAILED, why, c);
+        return group_give_up(r, g, GROUP_FAILED, why, c);
 }
 
 int registry_group_lost(Registry *r, Group *g, const char *why, Changes *c) {
         if (g->state == GROUP_FREE || g->state == GROUP_FAILED || g->state == GROUP_LOST)
                 return -EINVAL;
-        return group_give_up(g, GROUP_LOST, why, c);
+        return group_give_up(r, g, GROUP_LOST, why, c);
 }
 
 int registry_group_retry(Registry *r, Group *g, Changes *c) {

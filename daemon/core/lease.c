@@ -8,6 +8,8 @@ Lease *lease_free(Lease *l) {
         free(l->id);
         request_clear(&l->request);
         free(l->groups);
+        free(l->wanted);
+        revocation_clear(&l->revocation);
         fault_clear(&l->failure);
         free(l->ended);
         free(l->warning);
@@ -18,6 +20,10 @@ Lease *lease_free(Lease *l) {
 bool lease_state_is_alive(LeaseState s) {
         return s == LEASE_ACTIVATING || s == LEASE_ACTIVE || s == LEASE_UNCONFIRMED ||
                s == LEASE_REVOKING;
+}
+
+bool lease_state_is_over(LeaseState s) {
+        return s == LEASE_ENDED || s == LEASE_FAILED || s == LEASE_LOST;
 }
 
 /* The group has room for the lease. */
@@ -43,7 +49,8 @@ static void group_remove_lease(Group *g, Lease *l) {
                 (void)owner_copy(&g->owner, &g->leases[0]->request.owner);
 }
 
-void lease_leave_groups(Lease *l, LeaseState state, Fault *failure, char **ended, Changes *c) {
+void lease_leave_groups(Registry *r, Lease *l, LeaseState state, Fault *failure, char **ended,
+                        Changes *c) {
         for (size_t i = 0; i < l->n_groups; i++) {
                 group_remove_lease(l->groups[i], l);
                 changes_add_group(c, l->groups[i]);
@@ -51,6 +58,8 @@ void lease_leave_groups(Lease *l, LeaseState state, Fault *failure, char **ended
         free(l->groups);
         l->groups = NULL;
         l->n_groups = 0;
+        if (l->state == LEASE_QUEUED)
+                queue_remove(r, l, c);
         l->state = state;
         if (failure) {
                 fault_clear(&l->failure);
@@ -68,10 +77,9 @@ int registry_lease_end(Registry *r, Lease *l, LeaseState state, const char *reas
         _cleanup_fault_ Fault failure = FAULT_NULL;
         _cleanup_free_ char *ended = NULL;
 
-        if (!lease_state_is_alive(l->state) ||
-            (state != LEASE_ENDED && state != LEASE_FAILED && state != LEASE_LOST))
+        if (lease_state_is_over(l->state) || !lease_state_is_over(state))
                 return -EINVAL;
-        if (changes_reserve(c, l->n_groups, 1, 0) < 0)
+        if (changes_reserve(c, l->n_groups + l->n_wanted, 1, 0) < 0)
                 return -ENOMEM;
         if (state == LEASE_ENDED) {
                 if (str_set(&ended, reason) < 0)
@@ -79,13 +87,23 @@ int registry_lease_end(Registry *r, Lease *l, LeaseState state, const char *reas
         } else
                 (void)fault_set(&failure, state == LEASE_LOST ? ERROR_LOST : ERROR_KERNEL_REFUSED,
                                 "%s", reason);
-        lease_leave_groups(l, state, &failure, &ended, c);
+        lease_leave_groups(r, l, state, &failure, &ended, c);
+        return 0;
+}
+
+int registry_lease_fail(Registry *r, Lease *l, const Fault *why, Changes *c) {
+        _cleanup_fault_ Fault failure = FAULT_NULL;
+
+        if (lease_state_is_over(l->state))
+                return -EINVAL;
+        if (changes_reserve(c, l->n_groups + l->n_wanted, 1, 0) < 0 || fault_copy(&failure, why) < 0)
+                return -ENOMEM;
+        lease_leave_groups(r, l, LEASE_FAILED, &failure, NULL, c);
         return 0;
 }
 
 bool registry_lease_set_state(Registry *r, Lease *l, LeaseState state, Changes *c) {
-        bool allowed = (l->state == LEASE_ACTIVE &&
-                        (state == LEASE_UNCONFIRMED || state == LEASE_REVOKING)) ||
+        bool allowed = (l->state == LEASE_ACTIVE && state == LEASE_UNCONFIRMED) ||
                        (l->state == LEASE_UNCONFIRMED && state == LEASE_ACTIVE);
 
         if (!allowed || changes_reserve(c, 0, 1, 0) < 0)
@@ -106,7 +124,7 @@ int registry_lease_set_expires(Lease *l, uint64_t expires, Changes *c) {
 }
 
 void registry_forget_lease(Registry *r, Lease *l) {
-        if (lease_state_is_alive(l->state))
+        if (!lease_state_is_over(l->state))
                 return;
         HASH_DEL(r->leases, l);
         (void)lease_free(l);

@@ -7,6 +7,7 @@
  */
 
 #define HASH_NONFATAL_OOM 1 /* a lack of memory leaves hh.tbl NULL instead of ending the process */
+#include "core/queue.h"
 #include "core/registry.h"
 
 struct Registry {
@@ -16,6 +17,10 @@ struct Registry {
         bool devices_unsorted;
         bool groups_unsorted;
         bool leases_unsorted;
+        Lease **queue; /* all that are queued, in the order of service */
+        size_t n_queue;
+        bool asked;      /* leases may be revoked for the queue's sake */
+        unsigned mark;   /* the last that was used */
         Group *vanished; /* out of the tables, not yet forgotten */
         unsigned long long last_seq;
 };
@@ -53,7 +58,7 @@ void group_begin_draining(Group *g);
 /* Notes whether the device may now be, or still is, in the hands of user space. */
 void device_note_lent(Device *d);
 /* Ends all leases of a group with a copy of *why. Room for the group itself is reserved too. */
-int group_drop_leases(Group *g, LeaseState state, const Fault *why, Changes *c);
+int group_drop_leases(Registry *r, Group *g, LeaseState state, const Fault *why, Changes *c);
 /* Takes over waits_for. */
 void group_set_state(Group *g, GroupState state, char *waits_for, Changes *c);
 Group *group_free(Group *g);
@@ -65,6 +70,18 @@ int registry_resolve(Registry *r, const Request *request, Group ***ret_groups, s
                      Fault *fault);
 /* Makes room for one more lease. */
 int group_reserve_lease(Group *g);
+/* May this request have the group now? seq: its age, ULLONG_MAX for a new one. Without a fault to
+ * fill this is only a question. */
+int group_check(const Group *g, const Request *request, unsigned long long seq, Fault *fault);
+/* A new lease of that request, with the next number and not in the registry yet; NULL: no memory. */
+Lease *registry_new_lease(Registry *r);
+/* Takes over the contents of the request. */
+void lease_take_request(Lease *l, Request *request);
+/* Everything of a grant that can fail; 0 or -ENOMEM. */
+int groups_prepare(Group **groups, size_t n, const Request *request, Changes *c);
+void groups_unprepare(Group **groups, size_t n);
+/* Gives the lease its right on l->groups, which are prepared. */
+void lease_take_groups(Lease *l, Changes *c);
 /* Can this group, claiming or owned, serve this request as it is? NULL, or why not: "its driver
  * is e1000e". */
 const char *group_conflict(const Group *g, const Request *request);
@@ -74,6 +91,24 @@ const char *group_conflict(const Group *g, const Request *request);
 int registry_add_lease(Registry *r, Lease *l);
 void lease_join_group(Lease *l, Group *g, Changes *c);
 /* The infallible part of ending a lease: takes over *failure and *ended (either may be NULL). */
-void lease_leave_groups(Lease *l, LeaseState state, Fault *failure, char **ended, Changes *c);
+void lease_leave_groups(Registry *r, Lease *l, LeaseState state, Fault *failure, char **ended,
+                        Changes *c);
 Lease *lease_free(Lease *l);
+void revocation_clear(Revocation *v);
 DEFINE_CLEANUP(Lease *, lease_free);
+
+/* queue.c */
+
+/* The first waiter on the group that the request may not overtake; NULL: none. */
+const Lease *group_held_back_by(const Group *g, const Request *request, unsigned long long seq);
+/* Queues the request, which waits for these groups (taken over on success). */
+int registry_enqueue(Registry *r, Request *request, Group ***groups, size_t n, Lease **ret,
+                     Changes *c, Fault *fault);
+/* Room for a lease in the queue of all and of these groups. 0 or -ENOMEM. */
+int queue_reserve(Registry *r, Group **groups, size_t n);
+/* Puts a lease at its place; it waits for l->wanted, and there is room. */
+void queue_add(Registry *r, Lease *l, Changes *c);
+/* It waits no longer. There is room for l->n_wanted groups in *c. */
+void queue_remove(Registry *r, Lease *l, Changes *c);
+/* Fails all that wait for a device of this name. */
+int queue_drop_device(Registry *r, const Group *g, const char *device, Changes *c);

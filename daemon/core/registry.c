@@ -49,6 +49,7 @@ Registry *registry_free(Registry *r) {
                 r->vanished = g->next_vanished;
                 (void)group_free(g);
         }
+        free(r->queue);
         free(r);
         return NULL;
 }
@@ -294,7 +295,8 @@ int registry_device_removed(Registry *r, const char *name, Changes *c) {
         g = d->group;
         if (g) {
                 (void)fault_set(&why, ERROR_LOST, "%s was removed from the host", name);
-                if (group_drop_leases(g, LEASE_LOST, &why, c) < 0)
+                if (group_drop_leases(r, g, LEASE_LOST, &why, c) < 0 ||
+                    queue_drop_device(r, g, name, c) < 0)
                         return -ENOMEM;
                 group_remove_device(r, g, d);
                 changes_add_group(c, g);

@@ -48,8 +48,11 @@ typedef struct Request {
         uint64_t holder_start; /* its start time, clock ticks since boot */
         char *holder_name;     /* HOLDER_CONNECTION: unique bus name */
         bool force;
-        uint64_t created; /* CLOCK_BOOTTIME, microseconds */
-        uint64_t expires; /* the same clock; UINT64_MAX: never */
+        uint64_t created;    /* CLOCK_BOOTTIME, microseconds */
+        uint64_t expires;    /* the same clock; UINT64_MAX: never */
+        uint64_t ttl;        /* of one that is queued: begins when it is granted; 0: for ever */
+        uint64_t wait_until; /* how long to be queued, the same clock; 0: not, UINT64_MAX: for ever */
+        int priority;
 } Request;
 
 #define REQUEST_NULL ((Request){ .terms = { .kind = _OWNER_KIND_INVALID }, .expires = UINT64_MAX })
@@ -88,16 +91,27 @@ struct Group {
         bool recorded;   /* recorded_type and the devices' records are taken */
         char *owed_type; /* while free: the type to go back to when no driver is bound */
         char *waits_for; /* what a draining, failed or lost group waits for, for people */
+        bool evict; /* its last owner did not leave when asked: unbind without waiting for him */
         Device *devices;
         size_t n_devices;
         Lease **leases; /* those that count */
         size_t n_leases;
+        Lease **queue; /* those that wait for it, in the order of service (core/queue.h) */
+        size_t n_queue;
         void *userdata; /* the manager's switch of this group */
         bool published;
         Group *next_vanished;
         size_t change_slot;
         UT_hash_handle hh;
 };
+
+/* A lease that was asked to leave. */
+typedef struct Revocation {
+        char *reason;      /* NULL: it was not */
+        uint64_t deadline; /* CLOCK_BOOTTIME, microseconds: then the right ends */
+        bool by_queue;     /* for a lease that is queued; else by a person */
+        LeaseState former; /* to go back to if nobody waits any more */
+} Revocation;
 
 struct Lease {
         char *id; /* "l7" */
@@ -106,11 +120,17 @@ struct Lease {
         Request request; /* the devices are sorted and without duplicates */
         Group **groups;  /* sorted by id; empty once the right is gone */
         size_t n_groups;
-        Fault failure;  /* LEASE_FAILED, LEASE_LOST */
-        char *ended;    /* reason of LEASE_ENDED: "released", "holder-died", ... */
-        char *warning;  /* e.g. no usable reset method */
-        void *userdata; /* the manager's holder watch */
-        bool answered;  /* the requester knows of it; the manager's, like userdata */
+        Group **wanted; /* LEASE_QUEUED: those it waits for, sorted by id */
+        size_t n_wanted;
+        Revocation revocation; /* LEASE_REVOKING */
+        Fault failure;         /* LEASE_FAILED, LEASE_LOST */
+        char *ended;           /* reason of LEASE_ENDED: "released", "holder-died", ... */
+        char *warning;         /* e.g. no usable reset method */
+        void *userdata;        /* the manager's holder watch */
+        bool answered;         /* the requester knows of it; the manager's, like userdata */
+        bool asking; /* granted from the queue, but whether the host needs the devices is not known
+                         * yet: for the store it is queued; the manager's too */
+        unsigned mark; /* core/queue.c */
         bool published;
         size_t change_slot;
         UT_hash_handle hh;
@@ -181,9 +201,10 @@ void registry_forget_group(Registry *r, Group *g);
  * Takes over the contents of *request on success (it is then REQUEST_NULL).
  * On success *ret is a lease in state
  *   active      every group was owned already on the same terms: only counts went up;
- *   activating  the groups in state claiming need their steps run.
+ *   activating  the groups in state claiming need their steps run;
+ *   queued      it has to wait, and the request says that it will (core/queue.h).
  * Refusals (-ECANCELED with the fault set): NoSuchDevice, NoIommu, Unsupported, Busy, Quarantined,
- * Lost, NotViable, InvalidArgs. -ENOMEM otherwise. Nothing is changed then.
+ * Lost, NotViable, InvalidArgs, QuotaExceeded. -ENOMEM otherwise. Nothing is changed then.
  */
 int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fault *fault);
 
@@ -220,11 +241,15 @@ int registry_group_claim_failed(Registry *r, Group *g, const Fault *why, Changes
  * there is to undo is for plan_restore() to say). state is what the lease becomes: ended, for
  * that reason, or failed or lost, with that as the message of its failure. */
 int registry_lease_end(Registry *r, Lease *l, LeaseState state, const char *reason, Changes *c);
-/* active <-> unconfirmed, active -> revoking; false if not allowed now (or for lack of memory). */
+/* active <-> unconfirmed; false if not allowed now (or for lack of memory). */
 bool registry_lease_set_state(Registry *r, Lease *l, LeaseState state, Changes *c);
 int registry_lease_set_expires(Lease *l, uint64_t expires, Changes *c);
 /* Does a lease in this state hold a right? */
 bool lease_state_is_alive(LeaseState s);
+/* Is it ended, failed or lost? One that is queued is neither alive nor over. */
+bool lease_state_is_over(LeaseState s);
+/* It fails, with a copy of *why. Otherwise as registry_lease_end(). */
+int registry_lease_fail(Registry *r, Lease *l, const Fault *why, Changes *c);
 /* Another process is its holder now. */
 int registry_lease_set_process(Lease *l, pid_t pid, uint64_t start, Changes *c);
 /* Frees a lease that is ended, failed or lost. */

@@ -117,6 +117,9 @@ int request_validate(const Request *r, Fault *fault) {
                                          "The reset must be auto, none or a method of the kernel's "
                                          "reset_method");
         }
+        if (r->priority < PRIORITY_MIN || r->priority > PRIORITY_MAX)
+                return fault_set(fault, ERROR_INVALID_ARGS, "The priority must be %d to %d",
+                                 PRIORITY_MIN, PRIORITY_MAX);
         if (strv_length(r->devices) == 0)
                 return fault_set(fault, ERROR_INVALID_ARGS, "No device is named");
         return validate_driver(t, fault);

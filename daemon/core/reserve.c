@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <limits.h>
+
 #include "core/registry-private.h"
 #include "util/strings.h"
 
@@ -134,8 +136,12 @@ static bool group_expires(const Group *g) {
 }
 
 static int refuse_held(const Group *g, const char *conflict, Fault *fault) {
-        _cleanup_free_ char *names = group_device_names(g), *who = group_describe_owner(g);
+        _cleanup_free_ char *names = NULL, *who = NULL;
 
+        if (!fault)
+                return -ECANCELED;
+        names = group_device_names(g);
+        who = group_describe_owner(g);
         if (!names || !who)
                 return fault_set_oom(fault);
         return fault_set(fault, ERROR_BUSY, "IOMMU group %u (%s) is held %s (%s) by %s, until %s",
@@ -145,9 +151,15 @@ static int refuse_held(const Group *g, const char *conflict, Fault *fault) {
 
 /* Refuses a group that serves nobody now: on its way back to the host, or waiting for a person. */
 static int refuse_unavailable(const Group *g, Fault *fault) {
-        _cleanup_free_ char *names = group_device_names(g), *who = group_describe_owner(g);
+        _cleanup_free_ char *names = NULL, *who = NULL;
         const char *why = str_empty(g->waits_for) ? NULL : g->waits_for;
 
+        if (g->state == GROUP_FREE || g->state == GROUP_CLAIMING || g->state == GROUP_OWNED)
+                return 0;
+        if (!fault)
+                return -ECANCELED;
+        names = group_device_names(g);
+        who = group_describe_owner(g);
         if (!names || !who)
                 return fault_set_oom(fault);
         switch (g->state) {
@@ -183,8 +195,40 @@ static int refuse_unavailable(const Group *g, Fault *fault) {
         return 0;
 }
 
-int registry_check(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
-                   Fault *fault) {
+static int refuse_reserved(const Group *g, const Lease *waiter, Fault *fault) {
+        _cleanup_free_ char *names = NULL;
+
+        if (!fault)
+                return -ECANCELED;
+        names = group_device_names(g);
+        if (!names)
+                return fault_set_oom(fault);
+        return fault_set(fault, ERROR_BUSY,
+                         "IOMMU group %u (%s) is reserved for lease %s of %s (uid %lu), which is "
+                         "queued ahead",
+                         g->id, names, waiter->id, waiter->request.owner.name,
+                         (unsigned long)waiter->request.owner.uid);
+}
+
+int group_check(const Group *g, const Request *request, unsigned long long seq, Fault *fault) {
+        const char *conflict;
+        const Lease *waiter;
+        int k;
+
+        k = refuse_unavailable(g, fault);
+        if (k < 0)
+                return k;
+        conflict = g->state == GROUP_FREE ? NULL : group_conflict(g, request);
+        if (conflict)
+                return refuse_held(g, conflict, fault);
+        waiter = group_held_back_by(g, request, seq);
+        return waiter ? refuse_reserved(g, waiter, fault) : 0;
+}
+
+/* What no owner could get is refused by a negative result; *ret_later: the groups are not to be
+ * had now, as the fault says. */
+static int find_groups(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
+                       bool *ret_later, Fault *fault) {
         _cleanup_free_ Group **groups = NULL;
         size_t n;
         int k;
@@ -195,17 +239,28 @@ int registry_check(Registry *r, const Request *request, Group ***ret_groups, siz
         k = registry_resolve(r, request, &groups, &n, fault);
         if (k < 0)
                 return k;
-        for (size_t i = 0; i < n; i++) {
-                Group *g = groups[i];
-                const char *conflict;
+        for (size_t i = 0; k == 0 && i < n; i++)
+                k = group_check(groups[i], request, ULLONG_MAX, fault);
+        if (k == -ENOMEM)
+                return k;
+        *ret_later = k < 0;
+        *ret_groups = TAKE_PTR(groups);
+        *ret_n = n;
+        return 0;
+}
 
-                k = refuse_unavailable(g, fault);
-                if (k < 0)
-                        return k;
-                conflict = g->state == GROUP_FREE ? NULL : group_conflict(g, request);
-                if (conflict)
-                        return refuse_held(g, conflict, fault);
-        }
+int registry_check(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
+                   Fault *fault) {
+        _cleanup_free_ Group **groups = NULL;
+        bool later;
+        size_t n;
+        int k;
+
+        k = find_groups(r, request, &groups, &n, &later, fault);
+        if (k < 0)
+                return k;
+        if (later)
+                return -ECANCELED;
         *ret_groups = TAKE_PTR(groups);
         *ret_n = n;
         return 0;
@@ -220,8 +275,7 @@ int group_reserve_lease(Group *g) {
         return 0;
 }
 
-/* Everything of a reservation that can fail. */
-static int prepare_groups(Group **groups, size_t n, const Request *request, Changes *c) {
+int groups_prepare(Group **groups, size_t n, const Request *request, Changes *c) {
         if (changes_reserve(c, n, 1, 0) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++)
@@ -231,34 +285,15 @@ static int prepare_groups(Group **groups, size_t n, const Request *request, Chan
         return 0;
 }
 
-int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fault *fault) {
-        _cleanup_(lease_freep) Lease *l = NULL;
-        _cleanup_free_ Group **groups = NULL;
-        size_t n;
-        int k;
+void groups_unprepare(Group **groups, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (groups[i]->state == GROUP_FREE)
+                        group_forget_claim(groups[i]);
+}
 
-        k = registry_check(r, request, &groups, &n, fault);
-        if (k < 0)
-                return k;
-        l = calloc(1, sizeof(Lease));
-        if (!l)
-                return fault_set_oom(fault);
-        l->failure = FAULT_NULL;
-        l->seq = r->last_seq + 1;
-        l->id = str_format("l%llu", l->seq);
-        if (!l->id || prepare_groups(groups, n, request, c) < 0 || registry_add_lease(r, l) < 0) {
-                for (size_t i = 0; i < n; i++)
-                        if (groups[i]->state == GROUP_FREE)
-                                group_forget_claim(groups[i]);
-                return fault_set_oom(fault);
-        }
-        l->request = *request;
-        *request = REQUEST_NULL;
-        qsort(l->request.devices, strv_length(l->request.devices), sizeof(char *), name_compare);
+void lease_take_groups(Lease *l, Changes *c) {
         l->state = LEASE_ACTIVE;
-        l->n_groups = n;
-        l->groups = TAKE_PTR(groups);
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < l->n_groups; i++) {
                 if (l->groups[i]->state == GROUP_FREE)
                         group_begin_claim(l->groups[i], c);
                 if (l->groups[i]->state == GROUP_CLAIMING)
@@ -266,6 +301,50 @@ int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fau
                 lease_join_group(l, l->groups[i], c);
         }
         changes_add_lease(c, l);
+}
+
+Lease *registry_new_lease(Registry *r) {
+        _cleanup_(lease_freep) Lease *l = calloc(1, sizeof(Lease));
+
+        if (!l)
+                return NULL;
+        l->failure = FAULT_NULL;
+        l->seq = r->last_seq + 1;
+        l->id = str_format("l%llu", l->seq);
+        return l->id ? TAKE_PTR(l) : NULL;
+}
+
+void lease_take_request(Lease *l, Request *request) {
+        l->request = *request;
+        *request = REQUEST_NULL;
+        qsort(l->request.devices, strv_length(l->request.devices), sizeof(char *), name_compare);
+}
+
+int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fault *fault) {
+        _cleanup_(lease_freep) Lease *l = NULL;
+        _cleanup_free_ Group **groups = NULL;
+        _cleanup_fault_ Fault busy = FAULT_NULL;
+        bool later;
+        size_t n;
+        int k;
+
+        k = find_groups(r, request, &groups, &n, &later, &busy);
+        if (k == 0 && later && request->wait_until > 0)
+                return registry_enqueue(r, request, &groups, n, ret, c, fault);
+        if (k < 0 || later) {
+                if (fault && fault_copy(fault, &busy) < 0)
+                        return fault_set_oom(fault);
+                return k < 0 ? k : -ECANCELED;
+        }
+        l = registry_new_lease(r);
+        if (!l || groups_prepare(groups, n, request, c) < 0 || registry_add_lease(r, l) < 0) {
+                groups_unprepare(groups, n);
+                return fault_set_oom(fault);
+        }
+        lease_take_request(l, request);
+        l->n_groups = n;
+        l->groups = TAKE_PTR(groups);
+        lease_take_groups(l, c);
         *ret = TAKE_PTR(l);
         return 0;
 }

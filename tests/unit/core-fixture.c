@@ -252,6 +252,9 @@ Request request_make(RequestSpec spec) {
         q.owner.uid = spec.uid;
         if (spec.expires)
                 q.expires = spec.expires;
+        q.wait_until = spec.wait_until;
+        q.ttl = spec.ttl;
+        q.priority = spec.priority;
         if (str_set(&q.owner.name, spec.owner ? spec.owner : "dpdk") < 0 ||
             str_set(&q.terms.driver, spec.driver) < 0 ||
             str_set(&q.terms.default_domain_type, spec.type) < 0 ||

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "core/planner.h"
+#include "core/queue.h"
 #include "core/registry.h"
 #include "util/strings.h"
 
@@ -63,7 +64,10 @@ typedef struct RequestSpec {
         const char *driver;
         const char *type;
         const char *reset;
-        uint64_t expires; /* default: never */
+        uint64_t expires;    /* default: never */
+        uint64_t wait_until; /* default: not queued */
+        uint64_t ttl;
+        int priority;
 } RequestSpec;
 
 void world_init(World *w);

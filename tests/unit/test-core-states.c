@@ -226,8 +226,7 @@ static void test_lease_table(void **state) {
         for (size_t i = 0; i < sizeof(alive) / sizeof(alive[0]); i++)
                 for (LeaseState to = 0; to < _LEASE_STATE_MAX; to++) {
                         LeaseState from = alive[i];
-                        bool allowed = (from == LEASE_ACTIVE &&
-                                        (to == LEASE_UNCONFIRMED || to == LEASE_REVOKING)) ||
+                        bool allowed = (from == LEASE_ACTIVE && to == LEASE_UNCONFIRMED) ||
                                        (from == LEASE_UNCONFIRMED && to == LEASE_ACTIVE);
                         _cleanup_world_ World w;
                         Lease *l = NULL;
@@ -236,8 +235,10 @@ static void test_lease_table(void **state) {
                         assert_int_equal(world_ask(&w, (RequestSpec){ { A }, USER }, &l, NULL), 0);
                         if (from != LEASE_ACTIVATING)
                                 assert_int_equal(act_claimed(&w, l->groups[0]), 0);
-                        if (from != LEASE_ACTIVATING && from != LEASE_ACTIVE)
+                        if (from == LEASE_UNCONFIRMED)
                                 assert_true(registry_lease_set_state(w.r, l, from, &w.c));
+                        if (from == LEASE_REVOKING)
+                                assert_int_equal(registry_revoke(w.r, l, "test", 1, &w.c), 0);
                         assert_int_equal(l->state, from);
                         assert_true(lease_state_is_alive(from));
                         changes_clear(&w.c);
