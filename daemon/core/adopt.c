@@ -25,6 +25,12 @@ int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *o
         return 0;
 }
 
+int registry_adopt_owed(Group *g, const char *type) {
+        if (g->state != GROUP_FREE || !str_eq(group_type(g), "DMA-FQ"))
+                return -EINVAL;
+        return str_set(&g->owed_type, type);
+}
+
 /* The groups that the lease still has a right on. -ECANCELED with the fault set: none. */
 static int find_groups(Registry *r, const Request *request, Group ***ret, size_t *ret_n,
                        Fault *fault) {

@@ -28,6 +28,7 @@ int device_facts_copy(DeviceFacts *to, const DeviceFacts *from) {
                 .numa_node = from->numa_node,
                 .num_vfs = from->num_vfs,
                 .bridge = from->bridge,
+                .strict_type = from->strict_type,
         };
 
         if (str_set(&copy.name, from->name) < 0 || str_set(&copy.bus, from->bus) < 0 ||
@@ -54,7 +55,8 @@ bool device_facts_equal(const DeviceFacts *a, const DeviceFacts *b) {
                str_eq(a->driver, b->driver) && str_eq(a->driver_override, b->driver_override) &&
                str_eq(a->vfio_module, b->vfio_module) && str_eq(a->vfio_driver, b->vfio_driver) &&
                a->num_vfs == b->num_vfs && str_eq(a->physfn, b->physfn) && a->bridge == b->bridge &&
-               str_eq(a->default_domain_type, b->default_domain_type);
+               str_eq(a->default_domain_type, b->default_domain_type) &&
+               a->strict_type == b->strict_type;
 }
 
 bool driver_is_vfio(const char *driver) {

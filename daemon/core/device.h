@@ -31,6 +31,8 @@ typedef struct DeviceFacts {
         char *physfn;              /* name of the PF of a VF, else NULL */
         bool bridge;               /* header type is not that of an endpoint */
         char *default_domain_type; /* of its group: "DMA", "DMA-FQ", "identity"; NULL: unknown */
+        bool strict_type; /* its kernel (before 6.4) changes the default domain type only of a group of
+                           * one device, and while that has no driver at all */
 } DeviceFacts;
 
 #define DEVICE_FACTS_NULL ((DeviceFacts){ .group = -1, .numa_node = -1 })

@@ -42,3 +42,12 @@ int plan_moves(Plan *p, const Moves *m, StepKind kind);
 static inline bool driver_is_in_the_way(const char *driver) {
         return driver && *driver && !driver_is_harmless(driver);
 }
+
+/* retype.c */
+
+/* The one change that needs no moment without an owner. */
+bool type_change_is_live(const char *now, const char *type);
+/* Does the driver of the device keep the type of its group from being changed? */
+bool device_bars_type(const Device *d);
+/* Adds why the kernel will not write this type, as far as that can be known. 0 or -ENOMEM. */
+int check_type(const Group *g, const char *type, Obstacles *o);

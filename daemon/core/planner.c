@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "core/planner-private.h"
 #include "util/strings.h"
@@ -35,6 +36,23 @@ int obstacles_add(Obstacles *o, const char *code, const char *device, const char
         }
         o->items[o->n++] = added;
         return 0;
+}
+
+char *obstacles_describe(const Obstacles *o, bool named) {
+        _cleanup_free_ char *text = NULL;
+        size_t most = 3, n = o->n <= most + 1 ? o->n : most;
+
+        for (size_t i = 0; i < n; i++) {
+                const Obstacle *one = &o->items[i];
+                bool prefix = named && !strstr(one->text, one->device);
+
+                if (str_append(&text, "%s%s%s%s", i > 0 ? "; " : "", prefix ? one->device : "",
+                               prefix ? ": " : "", one->text) < 0)
+                        return NULL;
+        }
+        if (n < o->n && str_append(&text, "; and %zu more", o->n - n) < 0)
+                return NULL;
+        return TAKE_PTR(text);
 }
 
 int moves_init(Moves *m, const Group *g) {
@@ -161,7 +179,7 @@ static void move_user(const Group *g, const Device *d, const Terms *t, bool rety
 static void move_kernel(const Device *d, const Terms *t, bool retype, Move *m) {
         const DeviceFacts *f = &d->facts;
         const char *goal = goal_driver(d, t);
-        bool moves = !str_eq(f->driver, goal) || (retype && driver_is_in_the_way(f->driver));
+        bool moves = !str_eq(f->driver, goal) || (retype && device_bars_type(d));
 
         if (f->bridge && t->kind == OWNER_KIND_PRIVATE_DOMAIN)
                 return;
@@ -177,7 +195,8 @@ static int check_move(const Group *g, const Move *m, const Terms *t, bool retype
         const DeviceFacts *f = &m->device->facts;
 
         if (!device_is_ours(g, m->device)) {
-                if (!driver_is_in_the_way(f->driver) || (t->kind != OWNER_KIND_USER && !retype))
+                if ((t->kind != OWNER_KIND_USER || !driver_is_in_the_way(f->driver)) &&
+                    !(retype && device_bars_type(m->device)))
                         return 0;
                 return obstacles_add(o, "joined-late", f->name,
                                      "%s joined IOMMU group %u while that was being switched and is "
@@ -258,14 +277,15 @@ static int plan_unbind(Plan *p, const Group *g, const Moves *moves) {
 int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, Plan *ret,
                Obstacles *obstacles) {
         const char *type = goal_type(g, terms), *now = group_type(g);
-        bool retype = type && !(str_eq(now, "DMA") && str_eq(type, "DMA-FQ"));
+        bool retype = type && !type_change_is_live(now, type);
         bool user = terms->kind == OWNER_KIND_USER;
         _cleanup_moves_ Moves moves = {};
         _cleanup_plan_ Plan p = PLAN_NULL;
         size_t known = obstacles->n;
 
         if (g->state != GROUP_OWNED || !group_is_switched(g, terms)) {
-                if (find_moves(g, terms, retype, force, &moves, obstacles) < 0)
+                if ((type && check_type(g, type, obstacles) < 0) ||
+                    find_moves(g, terms, retype, force, &moves, obstacles) < 0)
                         return -ENOMEM;
                 if (obstacles->n == known &&
                     ((user && plan_modules(&p, g, &moves) < 0) ||

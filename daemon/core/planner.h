@@ -28,6 +28,9 @@ typedef struct Obstacles {
 void obstacles_clear(Obstacles *o);
 int obstacles_add(Obstacles *o, const char *code, const char *device, const char *fmt, ...)
         _printf_(4, 5);
+/* For people: the first few, and how many more there are. named: with their devices' names. NULL: there
+ * are none, or no memory. */
+char *obstacles_describe(const Obstacles *o, bool named);
 #define _cleanup_obstacles_ _cleanup_(obstacles_clear)
 
 /* The steps that make the group serve these terms. What the facts already show to be impossible

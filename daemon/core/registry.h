@@ -224,6 +224,8 @@ int registry_adopt_lease(Registry *r, const char *id, LeaseState state, Request 
                          Lease **ret, Changes *c);
 int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *owner,
                          const Terms *terms, uid_t node_uid, const char *recorded_type, Changes *c);
+/* -EINVAL: the group is not free any more, or its type has been changed. */
+int registry_adopt_owed(Group *g, const char *type);
 int device_set_record(Device *d, const char *driver, const char *driver_override);
 int registry_adopt_done(Registry *r, Changes *c);
 

@@ -112,11 +112,11 @@ const char *group_conflict(const Group *g, const Request *request) {
         const Terms *have = &g->terms, *want = &request->terms;
 
         if (have->kind != want->kind)
-                return "for another kind of owner";
+                return "as another kind of owner";
         if (have->kind == OWNER_KIND_DMA_API)
                 return dma_api_conflict(g, request);
         if (!owner_equal(&g->owner, &request->owner))
-                return "for another owner";
+                return "which is another owner";
         if (!str_eq(have->driver, want->driver))
                 return "with another driver";
         if (have->kind == OWNER_KIND_USER) {
@@ -144,8 +144,9 @@ static int refuse_held(const Group *g, const char *conflict, Fault *fault) {
         who = group_describe_owner(g);
         if (!names || !who)
                 return fault_set_oom(fault);
-        return fault_set(fault, ERROR_BUSY, "IOMMU group %u (%s) is held %s (%s) by %s, until %s",
-                         g->id, names, conflict, owner_kind_to_string(g->terms.kind), who,
+        return fault_set(fault, ERROR_BUSY,
+                         "IOMMU group %u (%s) is held by %s, %s (kind %s), until %s", g->id, names,
+                         who, conflict, owner_kind_to_string(g->terms.kind),
                          group_expires(g) ? "that is released or expires" : "that is released");
 }
 

@@ -8,7 +8,7 @@ static bool type_is_owed(const Group *g, const Moves *m) {
         if (!str_eq(group_type(g), "DMA-FQ") || !str_eq(g->recorded_type, "DMA"))
                 return false;
         for (size_t i = 0; i < m->n; i++)
-                if (!m->items[i].unbind && driver_is_in_the_way(m->items[i].device->facts.driver))
+                if (!m->items[i].unbind && device_bars_type(m->items[i].device))
                         return true;
         return false;
 }
@@ -37,7 +37,7 @@ static void move_aside(Moves *moves) {
         for (size_t i = 0; i < moves->n; i++) {
                 Move *m = &moves->items[i];
 
-                if (m->unbind || !driver_is_in_the_way(m->device->facts.driver))
+                if (m->unbind || !device_bars_type(m->device))
                         continue;
                 m->unbind = true;
                 m->bind = m->device->facts.driver;
@@ -108,7 +108,7 @@ int plan_restore(const Group *g, Plan *ret) {
         if (g->recorded && now && !str_empty(g->recorded_type) && !str_eq(now, g->recorded_type) &&
             !type_is_owed(g, &moves))
                 type = g->recorded_type;
-        if (type && !(str_eq(now, "DMA") && str_eq(type, "DMA-FQ")))
+        if (type && !type_change_is_live(now, type))
                 move_aside(&moves);
         bind_before_override(&moves);
         if (plan_close(&p, g, &moves, &claimed) < 0 || plan_moves(&p, &moves, STEP_RESET) < 0 ||

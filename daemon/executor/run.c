@@ -151,12 +151,9 @@ void run_step(Run *run) {
         int r, lock = -EBADF;
 
         r = lock_check_perform(run, &lock);
-        if (r < 0 && run->answer.error == 0) {
-                _cleanup_free_ char *what = step_describe(run->step);
-
-                (void)answer_fail(&run->answer, -r, "cannot %s: %s", what ? what : "run the step",
-                                  strerror(-r));
-        }
+        /* the kernel's own number: what it means the daemon knows as well */
+        if (r < 0 && run->answer.error == 0)
+                run->answer.error = -r;
         vfio_files_to_descriptors(&run->answer.files, &files);
         packet = answer_to_packet(&run->answer, run->seq);
         /* whoever is told "done" must not find the group locked by us any more */

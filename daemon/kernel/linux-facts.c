@@ -2,6 +2,7 @@
 #include "kernel/linux-facts.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
@@ -34,6 +35,14 @@ static int load_aliases(FactsReader *f) {
         return 0;
 }
 
+/* Before 6.4; nothing but the version tells. */
+static bool release_is_strict(const char *release) {
+        unsigned major = 0, minor = 0;
+
+        return sscanf(release, "%u.%u", &major, &minor) == 2 &&
+               (major < 6 || (major == 6 && minor < 4));
+}
+
 int facts_reader_init(FactsReader *f, const char *root, struct udev *udev) {
         struct utsname u;
         int r;
@@ -46,6 +55,7 @@ int facts_reader_init(FactsReader *f, const char *root, struct udev *udev) {
         r = str_set(&f->release, u.release);
         if (r < 0)
                 return r;
+        f->strict_type = release_is_strict(f->release);
         f->hwdb = udev_hwdb_new(udev);
         return load_aliases(f);
 }
@@ -193,6 +203,7 @@ static int read_all(FactsReader *f, DeviceFacts *facts) {
         facts->model = (uint16_t)model;
         facts->class_code = class_code & 0xffffff;
         facts->bridge = class_is_bridge(facts->class_code);
+        facts->strict_type = f->strict_type;
         /* without NUMA the file is missing or says -1 */
         if (sysfs_readf(s, &numa, "sys/bus/pci/devices/%s/numa_node", name) >= 0 &&
             parse_u64(numa, 10, &node) >= 0)

@@ -16,7 +16,8 @@
 
 typedef struct FactsReader {
         Sysfs sysfs;
-        char *release; /* of the running kernel */
+        char *release;    /* of the running kernel */
+        bool strict_type; /* see DeviceFacts */
         Modalias vfio;
         struct timespec vfio_changed; /* when modules.alias was, as it was read */
         struct udev_hwdb *hwdb;       /* NULL: none is installed, names stay unknown */

@@ -130,6 +130,7 @@ int sim_device_add(Sim *sim, SimDevice *d) {
                 if (!g || str_set(&d->facts.default_domain_type, g->type) < 0)
                         return -ENOMEM;
         }
+        d->facts.strict_type = sim->strict_type;
         HASH_ADD_KEYPTR(hh, sim->devices, d->facts.name, strlen(d->facts.name), d);
         if (!d->hh.tbl)
                 return -ENOMEM;

@@ -324,26 +324,15 @@ static int check_place(const SimDevice *d, const SimGroup *g, const Step *step, 
         return 0;
 }
 
-/* Every refusal says what was refused. */
-static int explain(const Step *step, int r, StepResult *ret) {
-        _cleanup_free_ char *what = NULL;
-
-        if (r >= 0 || ret->text)
-                return r;
-        what = step_describe(step);
-        ret->text = str_format("cannot %s: %s", what ? what : "run the step", strerror(-r));
-        return r;
-}
-
 int sim_step_run(Sim *sim, const Step *step, StepResult *ret) {
         SimDevice *d = step->device ? sim_device(sim, step->device) : NULL;
         SimGroup *g = sim_step_group(sim, step);
         int r;
 
         if (!steps[step->kind].run || (steps[step->kind].value && str_empty(step->value)))
-                return explain(step, -EINVAL, ret);
+                return -EINVAL;
         r = check_place(d, g, step, ret);
         if (r == 0)
                 r = steps[step->kind].run(sim, d, g, step, ret);
-        return explain(step, r, ret);
+        return r;
 }

@@ -108,19 +108,12 @@ static int inquiry_add_group(Inquiry *q, const Group *g, const Terms *terms, uid
 /* answers */
 
 static void fault_of_obstacles(const Obstacles *o, ErrorCode code, Fault *f) {
-        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ char *text = obstacles_describe(o, true);
 
-        for (size_t i = 0; i < o->n; i++) {
-                const Obstacle *one = &o->items[i];
-                bool named = strstr(one->text, one->device);
-
-                if (str_append(&text, "%s%s%s%s", i > 0 ? "; " : "", named ? "" : one->device,
-                               named ? "" : ": ", one->text) < 0) {
-                        fault_set_oom(f);
-                        return;
-                }
-        }
-        fault_set(f, code, "%s", text);
+        if (text)
+                fault_set(f, code, "%s", text);
+        else
+                fault_set_oom(f);
 }
 
 /* Groups whose steps wait for this answer are free again at once: nothing was begun. */

@@ -76,8 +76,10 @@ static void on_inspected(KernelOp *op, StepResult *result, void *userdata) {
         int r = 0;
 
         inspection_free(inspection);
-        for (size_t n = 0; r == 0 && n < result->obstacles.n; n++)
-                r = str_append(&text, "%s%s", text ? "; " : "", result->obstacles.items[n].text);
+        if (result->obstacles.n > 0) {
+                text = obstacles_describe(&result->obstacles, false);
+                r = text ? 0 : -ENOMEM;
+        }
         /* without an answer the last picture stands */
         if (r == 0 && d && result->error == 0)
                 r = registry_device_set_in_use(d, text, &c);

@@ -21,12 +21,12 @@ static int store_lease(Manager *m, const Lease *l) {
         return store_save_lease(m->store, l);
 }
 
-/* A free group needs no file. Its key may be gone with the record, so it is remembered by the
+/* A free group needs no file, unless it is owed its type. Its key may be gone with the record, so it is remembered by the
  * files of its members. */
 static int store_group(Manager *m, const Group *g) {
         int r = 0;
 
-        if (g->state != GROUP_FREE && g->n_devices > 0)
+        if ((g->state != GROUP_FREE || g->owed_type) && g->n_devices > 0)
                 return store_save_group(m->store, g, NULL);
         for (const Device *d = g->devices; r == 0 && d; d = d->next)
                 r = store_remove_group(m->store, d->facts.name);

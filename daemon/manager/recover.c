@@ -37,6 +37,13 @@ static int adopt_records(Manager *m, Group *g, StoredGroup *stored) {
         return 0;
 }
 
+/* What somebody else has changed since is not owed any more. */
+static int adopt_owed(Manager *m, Group *g, const StoredGroup *stored) {
+        int r = registry_adopt_owed(g, stored->owed_type);
+
+        return r == -EINVAL ? store_remove_group(m->store, stored->key) : r;
+}
+
 static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
         Group *g = find_group(m, stored);
         int r;
@@ -50,6 +57,8 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
                             stored->key);
                 return store_remove_group(m->store, stored->key);
         }
+        if (stored->state == GROUP_FREE)
+                return adopt_owed(m, g, stored);
         r = adopt_records(m, g, stored);
         if (r < 0)
                 return r;

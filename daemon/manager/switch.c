@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "core/refusal.h"
 #include "manager/manager-internal.h"
 #include "util/log.h"
 #include "util/strings.h"
@@ -132,14 +133,17 @@ static bool is_transient(int error) {
         return error == EAGAIN || error == ECONNRESET || error == ENOTCONN;
 }
 
-static void fault_of_step(Fault *f, const Step *step, const StepResult *result) {
-        _cleanup_free_ char *what = step_describe(step);
+static void fault_of_step(Fault *f, const Group *g, const Step *step, const StepResult *result) {
+        _cleanup_free_ char *what = step_describe(step), *why = NULL;
         ErrorCode code = result->error == ETIMEDOUT    ? ERROR_TIMED_OUT
                          : result->obstacles.n > 0     ? ERROR_IN_USE
                          : is_transient(result->error) ? ERROR_TIMED_OUT
                                                        : ERROR_KERNEL_REFUSED;
         const char *more = result->obstacles.n > 0 ? result->obstacles.items[0].text : result->text;
 
+        /* the executor's own words know more than what the number means in general */
+        if (str_empty(more) && refusal_explain(g, step, result->error, &why) == 0)
+                more = why;
         fault_set(f, code, "%s: %s%s%s", what ? what : step_kind_to_string(step->kind),
                   strerror(result->error), str_empty(more) ? "" : ": ",
                   str_empty(more) ? "" : more);
@@ -309,7 +313,7 @@ static int on_claim_step_failed(Switch *s, const Step *step, const StepResult *r
         s->unclear = is_unclear(result->error);
         if (is_transient(result->error) && s->tries < CLAIM_TRIES)
                 return switch_retry_later(s, result->text ? result->text : strerror(result->error));
-        fault_of_step(&why, step, result);
+        fault_of_step(&why, s->g, step, result);
         return switch_fail_claim(s, &why);
 }
 
@@ -317,7 +321,7 @@ static int on_claim_step_failed(Switch *s, const Step *step, const StepResult *r
 static int on_restore_step_failed(Switch *s, const Step *step, const StepResult *result) {
         _cleanup_fault_ Fault why = FAULT_NULL;
 
-        fault_of_step(&why, step, result);
+        fault_of_step(&why, s->g, step, result);
         s->unclear = is_unclear(result->error);
         if (is_transient(result->error) || result->error == ETIMEDOUT)
                 return switch_retry_later(s, why.message);

@@ -100,10 +100,34 @@ static json_object *record_to_json(const Device *d) {
         return builder_finish(&b);
 }
 
-json_object *group_to_json(const Group *g, const Step *step) {
+/* What a free group keeps. */
+static json_object *owed_to_json(const Group *g) {
         json_object *devices = json_object_new_array();
         Builder b = builder_new();
 
+        for (const Device *d = g->devices; devices && d; d = d->next) {
+                json_object *record = record_to_json(d);
+
+                if (!record || json_object_array_add(devices, record) < 0)
+                        b.failed = true;
+        }
+        put_uint(&b, "version", STATE_VERSION);
+        put_string(&b, "key", store_group_key(g));
+        put_uint(&b, "group", g->id);
+        put_string(&b, "state", group_state_to_string(g->state));
+        put_string(&b, "owed-type", g->owed_type);
+        put(&b, "devices", devices);
+        return builder_finish(&b);
+}
+
+json_object *group_to_json(const Group *g, const Step *step) {
+        json_object *devices;
+        Builder b;
+
+        if (g->state == GROUP_FREE)
+                return owed_to_json(g);
+        devices = json_object_new_array();
+        b = builder_new();
         for (const Device *d = g->devices; devices && d; d = d->next) {
                 json_object *record;
 
@@ -338,6 +362,20 @@ static int get_records(json_object *o, StoredGroup *g, const char **ret_why) {
         return r;
 }
 
+static int get_ownership(json_object *o, StoredGroup *g, const char **ret_why) {
+        int r = get_owner(o, &g->owner, ret_why);
+
+        if (r == 0)
+                r = get_terms(o, &g->terms, ret_why);
+        if (r == 0)
+                r = get_uid(o, "node-uid", &g->node_uid, ret_why);
+        if (r == 0)
+                r = get_string(o, "default-domain-type", false, &g->recorded_type, ret_why);
+        if (r == 0)
+                r = get_string(o, "waits-for", false, &g->waits_for, ret_why);
+        return r;
+}
+
 int stored_group_from_json(json_object *o, StoredGroup *ret, const char **ret_why) {
         json_object *step;
         StoredGroup g = {};
@@ -353,15 +391,8 @@ int stored_group_from_json(json_object *o, StoredGroup *ret, const char **ret_wh
                 }
         }
         if (r == 0)
-                r = get_owner(o, &g.owner, ret_why);
-        if (r == 0)
-                r = get_terms(o, &g.terms, ret_why);
-        if (r == 0)
-                r = get_uid(o, "node-uid", &g.node_uid, ret_why);
-        if (r == 0)
-                r = get_string(o, "default-domain-type", false, &g.recorded_type, ret_why);
-        if (r == 0)
-                r = get_string(o, "waits-for", false, &g.waits_for, ret_why);
+                r = g.state == GROUP_FREE ? get_string(o, "owed-type", true, &g.owed_type, ret_why)
+                                          : get_ownership(o, &g, ret_why);
         if (r == 0)
                 r = get_records(o, &g, ret_why);
         if (r == 0 && json_object_object_get_ex(o, "step", &step))
@@ -387,6 +418,7 @@ void stored_group_clear(StoredGroup *g) {
         free(g->terms.default_domain_type);
         free(g->terms.reset);
         free(g->recorded_type);
+        free(g->owed_type);
         free(g->waits_for);
         free(g->step);
 }

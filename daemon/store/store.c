@@ -191,6 +191,8 @@ int store_remove_lease(Store *s, const char *id) {
 }
 
 const char *store_group_key(const Group *g) {
+        if (g->state == GROUP_FREE)
+                return g->devices ? g->devices->facts.name : NULL;
         for (const Device *d = g->devices; d; d = d->next)
                 if (d->record.valid)
                         return d->facts.name;

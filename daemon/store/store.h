@@ -9,6 +9,7 @@
  *   groups/<device>.json    one file per group that is not free, named after its first recorded
  *                           device (group numbers change): what the host had, what is intended,
  *                           the step under way. Written before each kernel change: the journal.
+ *                           For a free group only if it is owed its default domain type.
  *   lifelines/<id>          the FIFO of a lifeline
  *   sequence                the number of the youngest lease: ids are not used again
  *   reserve                 space given up when the folder is full, so that a way back can
@@ -44,6 +45,7 @@ typedef struct StoredGroup {
         Terms terms;
         uid_t node_uid;
         char *recorded_type;
+        char *owed_type; /* GROUP_FREE, which has only this and the names of its devices */
         char *waits_for;
         StoredDevice *devices;
         size_t n_devices;
@@ -73,7 +75,8 @@ int store_save_lease(Store *s, const Lease *l);
 int store_remove_lease(Store *s, const char *id);
 /* step: what is about to be done, NULL: nothing. */
 int store_save_group(Store *s, const Group *g, const Step *step);
-/* The key a group's file has: its first recorded device. NULL if nothing is recorded. */
+/* The key a group's file has: its first recorded device, or its first one while it is free. NULL if
+ * nothing is recorded. */
 const char *store_group_key(const Group *g);
 int store_remove_group(Store *s, const char *key);
 

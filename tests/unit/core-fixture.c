@@ -42,6 +42,7 @@ void world_plug(World *w, DeviceSpec spec) {
         d->dirty = false;
         d->facts.group = spec.group;
         d->facts.bridge = spec.bridge;
+        d->facts.strict_type = spec.strict_type;
         d->facts.num_vfs = spec.num_vfs;
         if (str_set(&d->facts.name, spec.name) < 0 ||
             str_set(&d->facts.bus, spec.bus ? spec.bus : "pci") < 0 ||
@@ -146,12 +147,26 @@ static int run_device_step(World *w, const Step *s) {
 }
 
 static int run_set_type(World *w, const Step *s) {
-        bool live = false;
+        size_t n_devices = 0, n_bound = 0;
+        bool live = false, strict = false;
 
+        for (size_t i = 0; i < w->n_devices; i++) {
+                const HostDevice *d = &w->devices[i];
+
+                if (!d->present || d->facts.group != (int)s->group)
+                        continue;
+                n_devices++;
+                n_bound += !str_empty(d->facts.driver);
+                strict = strict || d->facts.strict_type;
+        }
         for (size_t i = 0; i < w->n_devices; i++)
                 if (w->devices[i].facts.group == (int)s->group &&
                     str_eq(w->devices[i].facts.default_domain_type, "DMA"))
                         live = str_eq(s->value, "DMA-FQ");
+        if (strict && n_devices != 1)
+                return -EINVAL;
+        if (strict && !live && n_bound > 0)
+                return -EBUSY;
         if (!live && (w->claimed[s->group] || group_has(w, s->group, in_the_way)))
                 return -EPERM;
         for (size_t i = 0; i < w->n_devices; i++) {

@@ -34,6 +34,7 @@ typedef struct DeviceSpec {
         const char *bus;         /* default "pci" */
         unsigned num_vfs;
         bool bridge;
+        bool strict_type;
 } DeviceSpec;
 
 typedef struct HostDevice {

@@ -579,6 +579,24 @@ static void test_owed_type(void **state) {
         assert_null(g->owed_type);
 }
 
+static void test_obstacles_in_words(void **state) {
+        _cleanup_obstacles_ Obstacles o = OBSTACLES_NULL;
+        static const char *const named[] = { "a: is 0", "a: is 0; a is 1",
+                                             "a: is 0; a is 1; a: is 2",
+                                             "a: is 0; a is 1; a: is 2; a: is 3",
+                                             "a: is 0; a is 1; a: is 2; and 2 more" };
+
+        assert_null(obstacles_describe(&o, true));
+        for (int i = 0; i < 5; i++) {
+                _cleanup_free_ char *text = NULL;
+
+                assert_int_equal(obstacles_add(&o, "code", "a", "%sis %d", i == 1 ? "a " : "", i),
+                                 0);
+                text = obstacles_describe(&o, true);
+                assert_string_equal(text, named[i]);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_steps),
@@ -586,6 +604,7 @@ int main(void) {
                 cmocka_unit_test(test_undo_half_way),
                 cmocka_unit_test(test_explain),
                 cmocka_unit_test(test_obstacles),
+                cmocka_unit_test(test_obstacles_in_words),
                 cmocka_unit_test(test_vfs_stay),
                 cmocka_unit_test(test_late_devices),
                 cmocka_unit_test(test_vanished_device),

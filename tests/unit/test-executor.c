@@ -510,7 +510,8 @@ static void test_node(void **state) {
 
         if (geteuid() != 0)
                 skip();
-        assert_step(f, "{\"seq\":1,\"step\":\"grant-node\",\"group\":12,\"uid\":1000}", ENOENT, "");
+        assert_step(f, "{\"seq\":1,\"step\":\"grant-node\",\"group\":12,\"uid\":1000}", ENOENT,
+                    NULL);
         host_write(&f->host, "dev/vfio/12", "");
         host_write(&f->host, "sys/class/vfio/12/dev", "1:3\n");
         assert_step(f, "{\"seq\":1,\"step\":\"grant-node\",\"group\":12,\"uid\":1000}", EPERM,

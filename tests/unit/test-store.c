@@ -160,6 +160,31 @@ static void test_store_gives_back_a_group(void **state) {
         assert_non_null(strstr(g->step, "unbind"));
 }
 
+/* Nothing but the type that it is owed and whose group it is. */
+static void test_store_gives_back_an_owed_type(void **state) {
+        _cleanup_(registry_freep) Registry *r = NULL;
+        _cleanup_stored_state_ StoredState s = {};
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        DeviceFacts facts = DEVICE_FACTS_NULL;
+        Fixture *f = *state;
+        Group *g;
+
+        facts.name = (char *)"0000:00:05.0";
+        facts.default_domain_type = (char *)"DMA-FQ";
+        facts.group = 5;
+        assert_int_equal(registry_new(&r), 0);
+        assert_int_equal(registry_device_seen(r, &facts, &c), 0);
+        g = registry_group(r, 5);
+        assert_int_equal(registry_adopt_owed(g, "DMA"), 0);
+        assert_int_equal(store_save_group(f->store, g, NULL), 0);
+        assert_int_equal(store_load(f->store, &s), 0);
+        assert_int_equal(s.n_groups, 1);
+        assert_int_equal(s.groups[0].state, GROUP_FREE);
+        assert_string_equal(s.groups[0].owed_type, "DMA");
+        assert_int_equal(s.groups[0].n_devices, 1);
+        assert_string_equal(s.groups[0].devices[0].name, "0000:00:05.0");
+}
+
 static void test_store_orders_leases_by_age(void **state) {
         Fixture *f = *state;
         _cleanup_stored_state_ StoredState s = {};
@@ -283,6 +308,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_store_is_for_one_daemon, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_store_gives_back_a_lease, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_store_gives_back_a_group, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_store_gives_back_an_owed_type, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_store_orders_leases_by_age, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_store_sets_damaged_files_aside, setup,
                                                 teardown),
