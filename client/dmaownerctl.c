@@ -26,6 +26,7 @@ static const Verb verbs[] = {
           1, ANY, .command = true, .run = verb_exec },
         { "explain", "DEVICE...", "Shows what acquire would do, and what is in the way",
           OPTIONS_REQUEST, 1, ANY, .run = verb_explain },
+        { "reload", "", "Has the policy's files read again", 0, 0, 0, .run = verb_reload },
         { "monitor", "", "Shows what happens, until Ctrl-C", 0, 0, 0, .run = verb_monitor },
         {},
 };

@@ -30,6 +30,7 @@ static const ErrorInfo errors[] = {
         { OURS "NoSuchLease", STATUS_ERROR, "\"dmaownerctl list\" shows all leases" },
         { OURS "NoIommu", STATUS_ERROR,
           "switch the IOMMU on in the firmware and, for Intel, boot with intel_iommu=on" },
+        { OURS "BadPolicy", STATUS_ERROR, "dmaownerd.json(5) has all keys" },
         { OURS "KernelRefused", STATUS_ERROR, "\"journalctl -k\" may have the kernel's reason" },
         { DBUS "InvalidArgs", STATUS_USAGE, "see \"dmaownerctl VERB --help\"" },
         { DBUS "AccessDenied", STATUS_DENIED, HINT_DENIED },

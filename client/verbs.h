@@ -14,3 +14,4 @@ int verb_renew(const Options *o);
 int verb_exec(const Options *o);
 int verb_explain(const Options *o);
 int verb_monitor(const Options *o);
+int verb_reload(const Options *o);

@@ -170,7 +170,8 @@ static int new_event(sd_event **ret) {
         int r;
 
         if (sigemptyset(&signals) < 0 || sigaddset(&signals, SIGTERM) < 0 ||
-            sigaddset(&signals, SIGINT) < 0 || sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
+            sigaddset(&signals, SIGINT) < 0 || sigaddset(&signals, SIGHUP) < 0 ||
+            sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
                 return -errno;
         if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
                 return -errno;
@@ -184,6 +185,14 @@ static int new_event(sd_event **ret) {
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(event);
+        return 0;
+}
+
+/* A broken file is logged, and the policy stays as it was. */
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+
+        (void)manager_reload(userdata, &fault);
         return 0;
 }
 
@@ -205,6 +214,13 @@ static int run(void) {
         if (r < 0)
                 return r;
         r = manager_new(event, store, &manager);
+        if (r < 0) {
+                log_error("Cannot begin: %s", strerror(-r));
+                return r;
+        }
+        r = sd_event_add_signal(event, NULL, SIGHUP, on_hangup, manager);
+        if (r >= 0)
+                r = manager_load_policy(manager);
         if (r < 0) {
                 log_error("Cannot begin: %s", strerror(-r));
                 return r;

@@ -77,7 +77,7 @@ static int method_acquire(sd_bus_message *call, void *userdata, sd_bus_error *er
         if (r >= 0)
                 r = bus_read_request(s, call, caller, &request, &pidfd, &fault);
         if (r >= 0)
-                r = policy_check_acquire(caller, &request, &fault);
+                r = policy_check_acquire(manager_policy(s->m), caller, &request, &fault);
         if (r < 0)
                 return bus_reply_fault(call, r, &fault);
         p = pending_new(s, call);
@@ -162,7 +162,7 @@ static int method_explain(sd_bus_message *call, void *userdata, sd_bus_error *er
         if (r >= 0)
                 r = bus_read_request(s, call, caller, &request, &pidfd, &fault);
         if (r >= 0)
-                r = policy_check_acquire(caller, &request, &fault);
+                r = policy_check_acquire(manager_policy(s->m), caller, &request, &fault);
         if (r < 0)
                 return bus_reply_fault(call, r, &fault);
         p = pending_new(s, call);
@@ -312,6 +312,20 @@ static int method_list_leases(sd_bus_message *call, void *userdata, sd_bus_error
         return end_list(call, reply, r, &fault);
 }
 
+static int method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        BusServer *s = userdata;
+        const Caller *caller;
+        int r;
+
+        r = bus_caller(s, call, &caller);
+        if (r >= 0)
+                r = policy_check_administer(caller, &fault);
+        if (r >= 0)
+                r = manager_reload(s->m, &fault);
+        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+}
+
 /* look-ups */
 
 static int method_get_group(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -399,6 +413,7 @@ static const sd_bus_vtable vtable[] = {
                                 method_get_device, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("GetLease", SD_BUS_ARGS("s", id), SD_BUS_RESULT("o", lease),
                                 method_get_lease, ANYBODY),
+        SD_BUS_METHOD("Reload", "", "", method_reload, ANYBODY),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Kernel", "s", get_kernel, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_VTABLE_END,

@@ -9,6 +9,7 @@
  * very steps that Acquire runs.
  */
 
+#include "core/policy.h"
 #include "core/registry.h"
 #include "core/step.h"
 
@@ -38,8 +39,9 @@ char *obstacles_describe(const Obstacles *o, bool named);
 int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, Plan *ret,
                Obstacles *obstacles);
 
-/* The steps that put back what the group's record says. 0 or -ENOMEM. */
-int plan_restore(const Group *g, Plan *ret);
+/* The steps that put back what the group's record says; how a device is reset is the lease's to say,
+ * else the policy's. 0 or -ENOMEM. */
+int plan_restore(const Group *g, const Policy *policy, Plan *ret);
 
 /* The devices that steps of the plan change: what must be inspected first. Sorted. */
 int plan_devices(const Plan *plan, char ***ret_devices);

@@ -1,33 +1,126 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/policy.h"
 
+#include "core/string-table.h"
+#include "util/strings.h"
+
 #define KIND(k) (1U << (k))
 #define ALL_KINDS \
         (KIND(OWNER_KIND_DMA_API) | KIND(OWNER_KIND_PRIVATE_DOMAIN) | KIND(OWNER_KIND_USER))
 
-typedef struct Rule {
+typedef struct CallerRule {
         bool privileged; /* matches only those */
         bool member;
         unsigned kinds;
         bool force;     /* may override what is in use */
         bool other_uid; /* may give the nodes to another uid */
-} Rule;
+} CallerRule;
 
-static const Rule vendor_rules[] = {
+static const CallerRule vendor_rules[] = {
         { .privileged = true, .kinds = ALL_KINDS, .force = true, .other_uid = true },
         { .member = true, .kinds = KIND(OWNER_KIND_USER) },
 };
 
-static bool rule_matches(const Rule *rule, const Caller *caller, const Request *request) {
+static bool caller_rule_matches(const CallerRule *rule, const Caller *caller,
+                                const Request *request) {
         return (!rule->privileged || caller->privileged) && (!rule->member || caller->member) &&
                (rule->kinds & KIND(request->terms.kind));
 }
 
-int policy_check_acquire(const Caller *caller, const Request *request, Fault *fault) {
-        for (size_t i = 0; i < sizeof(vendor_rules) / sizeof(*vendor_rules); i++) {
-                const Rule *rule = &vendor_rules[i];
+static const char *const release_actions[_RELEASE_ACTION_MAX] = {
+        [RELEASE_RESTORE] = "restore",
+        [RELEASE_KEEP] = "keep",
+};
+DEFINE_STRING_TABLE(release_action, ReleaseAction, release_actions, _RELEASE_ACTION_INVALID);
 
-                if (!rule_matches(rule, caller, request))
+void rule_clear(Rule *r) {
+        free(r->name);
+        free(r->origin);
+        free(r->reset);
+        device_match_clear(&r->match);
+        *r = RULE_NULL;
+}
+
+int policy_new(Policy **ret) {
+        Policy *p = calloc(1, sizeof(Policy));
+
+        if (!p)
+                return -ENOMEM;
+        *ret = p;
+        return 0;
+}
+
+int policy_new_closed(const char *why, Policy **ret) {
+        _cleanup_(policy_freep) Policy *p = NULL;
+
+        if (policy_new(&p) < 0 || str_set(&p->closed, why) < 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(p);
+        return 0;
+}
+
+Policy *policy_free(Policy *p) {
+        if (!p)
+                return NULL;
+        for (size_t i = 0; i < p->n; i++)
+                rule_clear(&p->rules[i]);
+        free(p->rules);
+        free(p->closed);
+        free(p);
+        return NULL;
+}
+
+int policy_add(Policy *p, Rule *rule) {
+        Rule *longer = reallocarray(p->rules, p->n + 1, sizeof(Rule));
+
+        if (!longer)
+                return -ENOMEM;
+        p->rules = longer;
+        p->rules[p->n++] = *rule;
+        *rule = RULE_NULL;
+        return 0;
+}
+
+DevicePolicy policy_for_device(const Policy *p, const Device *d) {
+        DevicePolicy said = { .release = _RELEASE_ACTION_INVALID };
+
+        for (size_t i = 0; p && i < p->n; i++) {
+                const Rule *rule = &p->rules[i];
+
+                if (!device_match(&rule->match, d))
+                        continue;
+                if (said.release < 0)
+                        said.release = rule->release;
+                if (!said.reset)
+                        said.reset = rule->reset;
+        }
+        if (said.release < 0)
+                said.release = RELEASE_RESTORE;
+        said.reset_required = str_eq(said.reset, "required");
+        if (!said.reset || said.reset_required)
+                said.reset = "auto";
+        return said;
+}
+
+GroupPolicy policy_for_group(const Policy *p, const Group *g) {
+        GroupPolicy said = {};
+
+        for (const Device *d = g->devices; d; d = d->next)
+                said.keep = said.keep || policy_for_device(p, d).release == RELEASE_KEEP;
+        return said;
+}
+
+int policy_check_acquire(const Policy *p, const Caller *caller, const Request *request,
+                         Fault *fault) {
+        if (p && p->closed)
+                return fault_set(fault, ERROR_BAD_POLICY,
+                                 "nothing is granted while the policy cannot be used: %s; put that "
+                                 "right, then run \"dmaownerctl reload\"",
+                                 p->closed);
+        for (size_t i = 0; i < sizeof(vendor_rules) / sizeof(*vendor_rules); i++) {
+                const CallerRule *rule = &vendor_rules[i];
+
+                if (!caller_rule_matches(rule, caller, request))
                         continue;
                 if (request->force && !rule->force)
                         return fault_set(fault, ERROR_ACCESS_DENIED,

@@ -13,7 +13,17 @@ static bool type_is_owed(const Group *g, const Moves *m) {
         return false;
 }
 
-static void move_back(const Group *g, const Device *d, Move *m) {
+/* The lease's wish, else the policy's. Where a reset is required "none" is no answer. */
+static const char *reset_method(const Group *g, const Device *d, const Policy *policy) {
+        DevicePolicy said = policy_for_device(policy, d);
+        const char *method = str_empty(g->terms.reset) ? said.reset : g->terms.reset;
+
+        if (said.reset_required && str_eq(method, "none"))
+                method = "auto";
+        return str_eq(method, "none") ? NULL : method;
+}
+
+static void move_back(const Group *g, const Device *d, const Policy *policy, Move *m) {
         const DeviceFacts *f = &d->facts;
         const HostRecord *was = &d->record;
         const char *driver = was->valid ? was->driver : f->driver;
@@ -28,8 +38,8 @@ static void move_back(const Group *g, const Device *d, Move *m) {
         m->override = was->driver_override;
         m->unbind = moves && !str_empty(f->driver);
         m->bind = moves && !str_empty(driver) ? driver : NULL;
-        if (m->unbind && driver_is_vfio(f->driver) && !str_eq(g->terms.reset, "none"))
-                m->reset = str_empty(g->terms.reset) ? "auto" : g->terms.reset;
+        if (m->unbind && driver_is_vfio(f->driver))
+                m->reset = reset_method(g, d, policy);
 }
 
 /* All kernel owners have to leave while the type is written. */
@@ -95,7 +105,7 @@ static int plan_close(Plan *p, const Group *g, const Moves *moves, bool *ret_cla
         return 0;
 }
 
-int plan_restore(const Group *g, Plan *ret) {
+int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
         const char *now = group_type(g), *type = NULL;
         _cleanup_moves_ Moves moves = {};
         _cleanup_plan_ Plan p = PLAN_NULL;
@@ -104,7 +114,7 @@ int plan_restore(const Group *g, Plan *ret) {
         if (moves_init(&moves, g) < 0)
                 return -ENOMEM;
         for (const Device *d = g->devices; g->recorded && d; d = d->next)
-                move_back(g, d, &moves.items[moves.n++]);
+                move_back(g, d, policy, &moves.items[moves.n++]);
         if (g->recorded && now && !str_empty(g->recorded_type) && !str_eq(now, g->recorded_type) &&
             !type_is_owed(g, &moves))
                 type = g->recorded_type;

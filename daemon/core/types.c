@@ -72,6 +72,7 @@ static const char *const error_codes[_ERROR_CODE_MAX] = {
         [ERROR_QUOTA_EXCEEDED] = "org.dmaowner1.Error.QuotaExceeded",
         [ERROR_QUARANTINED] = "org.dmaowner1.Error.Quarantined",
         [ERROR_LOST] = "org.dmaowner1.Error.Lost",
+        [ERROR_BAD_POLICY] = "org.dmaowner1.Error.BadPolicy",
         [ERROR_NO_MEMORY] = "org.freedesktop.DBus.Error.NoMemory",
 };
 DEFINE_STRING_TABLE(error_code, ErrorCode, error_codes, _ERROR_CODE_INVALID);

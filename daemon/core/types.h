@@ -96,6 +96,7 @@ typedef enum ErrorCode {
         ERROR_QUOTA_EXCEEDED,
         ERROR_QUARANTINED,
         ERROR_LOST,
+        ERROR_BAD_POLICY,
         ERROR_NO_MEMORY,
         _ERROR_CODE_MAX,
         _ERROR_CODE_INVALID = -EINVAL,

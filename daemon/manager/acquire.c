@@ -402,6 +402,7 @@ static const char *obstacle_code(ErrorCode code) {
         case ERROR_KERNEL_REFUSED:
         case ERROR_TIMED_OUT:
         case ERROR_QUOTA_EXCEEDED:
+        case ERROR_BAD_POLICY:
         case ERROR_NO_MEMORY:
         case _ERROR_CODE_MAX:
         case _ERROR_CODE_INVALID:

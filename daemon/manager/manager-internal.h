@@ -13,6 +13,7 @@ struct Manager {
         Registry *registry;
         Kernel *kernel;
         Store *store;
+        Policy *policy; /* NULL: the vendor default */
         ManagerEvents events;
         bool started; /* enumeration and recovery are done: changes are acted upon */
         bool executor_ready;
@@ -23,6 +24,9 @@ struct Manager {
 /* manager.c: every change of the model goes through here: store first (intent before act), then the
  * bus, then the switches that follow from the new states. The changes are cleared. */
 int manager_commit(Manager *m, Changes *c);
+
+/* Takes the policy over. */
+void manager_set_policy(Manager *m, Policy *policy);
 
 /* switch.c: what runs a group's plan; Group.userdata */
 typedef struct Switch Switch;

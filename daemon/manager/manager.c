@@ -248,6 +248,7 @@ Manager *manager_free(Manager *m) {
                         l->userdata = holder_free(l->userdata);
         }
         registry_free(m->registry);
+        policy_free(m->policy);
         kernel_free(m->kernel);
         sd_event_unref(m->event);
         free(m);
@@ -256,6 +257,15 @@ Manager *manager_free(Manager *m) {
 
 void manager_set_events(Manager *m, const ManagerEvents *events) {
         m->events = *events;
+}
+
+void manager_set_policy(Manager *m, Policy *policy) {
+        policy_free(m->policy);
+        m->policy = policy;
+}
+
+const Policy *manager_policy(const Manager *m) {
+        return m->policy;
 }
 
 int manager_start(Manager *m, Kernel *kernel) {

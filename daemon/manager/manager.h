@@ -10,6 +10,7 @@
 #include <systemd/sd-event.h>
 
 #include "core/planner.h"
+#include "core/policy.h"
 #include "core/registry.h"
 #include "kernel/kernel.h"
 #include "store/store.h"
@@ -33,6 +34,14 @@ DEFINE_CLEANUP(Manager *, manager_free);
 /* What the kernel layer has to be made with; then manager_start() takes the kernel over. */
 KernelEvents manager_kernel_events(Manager *m);
 void manager_set_events(Manager *m, const ManagerEvents *events);
+/* Reads the policy's files. If they are broken it says so, and until manager_reload() nothing is
+ * granted to anybody; all else goes on. */
+int manager_load_policy(Manager *m);
+/* Reads them again. What is leased stays leased. If they are broken the policy stays as it was: -ECANCELED
+ * with the fault set. */
+int manager_reload(Manager *m, Fault *fault);
+/* NULL: the vendor default. */
+const Policy *manager_policy(const Manager *m);
 /* Enumerates, loads the state, takes up what was under way. */
 int manager_start(Manager *m, Kernel *kernel);
 

@@ -214,7 +214,7 @@ static int switch_begin(Switch *s) {
         }
         if (!s->claim) {
                 vfio_files_clear(&s->files); /* else a claim would wait for ourselves */
-                r = plan_restore(s->g, &s->plan);
+                r = plan_restore(s->g, s->m->policy, &s->plan);
                 return r < 0 ? r : switch_run(s);
         }
         r = plan_claim(s->g, &s->g->terms, s->g->node_uid, group_is_forced(s->g), &s->plan,
@@ -286,7 +286,7 @@ static int switch_finish_restore(Switch *s) {
         int r;
 
         /* what is still to do, by what the kernel shows now */
-        r = plan_restore(s->g, &left);
+        r = plan_restore(s->g, s->m->policy, &left);
         if (r < 0)
                 return r;
         if (left.n == 0)

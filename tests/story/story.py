@@ -104,7 +104,7 @@ class Simulation:
         topology.write_text(json.dumps(host))
         daemon = subprocess.Popen(
             [folder / "daemon/dmaownerd", f"--simulate={topology}", f"--bus={self.address}", "--log-level=3"],
-            env={**os.environ, "RUNTIME_DIRECTORY": runtime})
+            env={**os.environ, "RUNTIME_DIRECTORY": runtime, "CONFIGURATION_DIRECTORY": runtime})
         stack.callback(self.stop, daemon)
         begin = time.monotonic()
         while self.ctl("status").returncode == 7 and time.monotonic() - begin < DEADLINE:

@@ -321,7 +321,7 @@ void world_restore(World *w, Group *g) {
         _cleanup_plan_ Plan p = PLAN_NULL;
 
         assert_int_equal(g->state, GROUP_DRAINING);
-        assert_int_equal(plan_restore(g, &p), 0);
+        assert_int_equal(plan_restore(g, NULL, &p), 0);
         world_run_plan(w, &p, 0, p.n);
         assert_int_equal(registry_group_drained(w->r, g, &w->c), 0);
         assert_int_equal(registry_group_restored(w->r, g, &w->c), 0);

@@ -248,13 +248,13 @@ static void test_steps(void **state) {
                 plan_for(g, &again);
                 assert_int_equal(again.n, 0);
                 assert_int_equal(registry_lease_end(w.r, l, LEASE_ENDED, "released", &w.c), 0);
-                assert_int_equal(plan_restore(g, &restore), 0);
+                assert_int_equal(plan_restore(g, NULL, &restore), 0);
                 if (s->restore[0])
                         check_plan(s->what, &restore, s->restore);
                 world_run_plan(&w, &restore, 0, restore.n);
                 check_host(&w, s);
                 assert_int_equal(registry_group_drained(w.r, g, &w.c), 0);
-                assert_int_equal(plan_restore(g, &left), 0);
+                assert_int_equal(plan_restore(g, NULL, &left), 0);
                 assert_int_equal(left.n, 0);
                 assert_int_equal(registry_group_restored(w.r, g, &w.c), 0);
                 assert_true(str_eq(g->owed_type, s->owes ? "DMA" : NULL));
@@ -329,7 +329,7 @@ static void undo_half_way(const Scenario *s, size_t claimed, size_t *n_claim, si
                                              !str_eq(g->terms.reset, "none") &&
                                              driver_is_vfio(w.devices[i].facts.driver);
         assert_int_equal(registry_lease_end(w.r, l, LEASE_FAILED, "test", &w.c), 0);
-        assert_int_equal(plan_restore(g, &first), 0);
+        assert_int_equal(plan_restore(g, NULL, &first), 0);
         *n_undo = first.n;
         for (size_t i = undone; drained && i < first.n; i++)
                 if (first.steps[i].kind == STEP_CLAIM)
@@ -338,12 +338,12 @@ static void undo_half_way(const Scenario *s, size_t claimed, size_t *n_claim, si
         if (drained)
                 assert_int_equal(registry_group_drained(w.r, g, &w.c), 0);
         w.claimed[g->id] = false;
-        assert_int_equal(plan_restore(g, &second), 0);
+        assert_int_equal(plan_restore(g, NULL, &second), 0);
         world_run_plan(&w, &second, 0, second.n);
         if (!drained)
                 assert_int_equal(registry_group_drained(w.r, g, &w.c), 0);
         check_host(&w, s);
-        assert_int_equal(plan_restore(g, &third), 0);
+        assert_int_equal(plan_restore(g, NULL, &third), 0);
         assert_int_equal(third.n, 0);
 }
 
@@ -469,7 +469,7 @@ static void test_late_devices(void **state) {
         world_rebind(&w, C, NULL);
         /* on the way back it gets a driver again */
         assert_int_equal(registry_lease_end(w.r, l, LEASE_ENDED, "released", &w.c), 0);
-        assert_int_equal(plan_restore(g, &restore), 0);
+        assert_int_equal(plan_restore(g, NULL, &restore), 0);
         assert_int_equal(restore.steps[restore.n - 1].kind, STEP_PROBE);
         world_run_plan(&w, &restore, 0, restore.n);
         assert_string_equal(world_device(&w, C)->facts.driver, "e1000");
@@ -477,7 +477,7 @@ static void test_late_devices(void **state) {
         /* a probe in vain is not repeated for ever */
         world_rebind(&w, C, NULL);
         assert_int_equal(registry_group_drained(w.r, g, &w.c), 0);
-        assert_int_equal(plan_restore(g, &left), 0);
+        assert_int_equal(plan_restore(g, NULL, &left), 0);
         assert_int_equal(left.n, 0);
 }
 
@@ -494,7 +494,7 @@ static void test_vanished_device(void **state) {
         g = l->groups[0];
         world_unplug(&w, B);
         assert_int_equal(g->state, GROUP_DRAINING);
-        assert_int_equal(plan_restore(g, &p), 0);
+        assert_int_equal(plan_restore(g, NULL, &p), 0);
         for (size_t i = 0; i < p.n; i++)
                 assert_false(str_eq(p.steps[i].device, B));
         world_run_plan(&w, &p, 0, p.n);
@@ -515,7 +515,7 @@ static void test_lost_group_retried(void **state) {
         assert_false(group_is_switched(g, &g->terms));
         assert_int_equal(registry_group_lost(w.r, g, "bound by somebody", &w.c), 0);
         assert_int_equal(registry_group_retry(w.r, g, &w.c), 0);
-        assert_int_equal(plan_restore(g, &p), 0);
+        assert_int_equal(plan_restore(g, NULL, &p), 0);
         assert_int_equal(p.steps[0].kind, STEP_REVOKE_NODE);
         assert_int_equal(p.steps[1].kind, STEP_WAIT_CLOSED);
         w.open[2] = true;
@@ -541,7 +541,7 @@ static void test_lost_on_vfio_retried(void **state) {
         assert_true(w.granted[1]);
         assert_int_equal(registry_group_lost(w.r, g, "somebody", &w.c), 0);
         assert_int_equal(registry_group_retry(w.r, g, &w.c), 0);
-        assert_int_equal(plan_restore(g, &p), 0);
+        assert_int_equal(plan_restore(g, NULL, &p), 0);
         assert_int_equal(p.steps[0].kind, STEP_REVOKE_NODE);
         world_run_plan(&w, &p, 0, p.n);
         assert_false(w.granted[1]);

@@ -378,7 +378,7 @@ static void restore_done(Model *m, unsigned group) {
 
         if (g->state == GROUP_DRAINING)
                 assert_int_equal(registry_group_drained(m->w.r, g, &m->w.c), 0);
-        assert_int_equal(plan_restore(g, &left), 0);
+        assert_int_equal(plan_restore(g, NULL, &left), 0);
         assert_int_equal(left.n, 0);
         check_restored(m, group);
         assert_int_equal(registry_group_restored(m->w.r, g, &m->w.c), 0);
@@ -395,7 +395,7 @@ static void advance_restore(Model *m, unsigned group) {
 
         assert_int_equal(real->count, 0);
         if (!g->planned) {
-                assert_int_equal(plan_restore(real, &g->plan), 0);
+                assert_int_equal(plan_restore(real, NULL, &g->plan), 0);
                 g->planned = true;
         }
         if (g->next == g->plan.n) {

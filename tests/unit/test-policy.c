@@ -44,7 +44,7 @@ static void test_policy_vendor_default(void **state) {
                 q.terms.kind = cells[i].kind;
                 q.force = cells[i].force;
                 q.uid = cells[i].uid;
-                r = policy_check_acquire(cells[i].caller, &q, &fault);
+                r = policy_check_acquire(NULL, cells[i].caller, &q, &fault);
                 assert_int_equal(r, cells[i].allowed ? 0 : -ECANCELED);
                 assert_int_equal(fault_is_set(&fault), !cells[i].allowed);
                 if (!cells[i].allowed)

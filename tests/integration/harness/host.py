@@ -74,6 +74,8 @@ class Daemon:
         self.folder, self.address, self.topology = folder, address, topology
         self.runtime = folder / "run"
         self.runtime.mkdir(exist_ok=True)
+        self.configuration = folder / "etc"
+        self.configuration.mkdir(exist_ok=True)
         self.log = folder / "daemon.log"
         self.process = None
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -83,6 +85,7 @@ class Daemon:
         """Starts the program and does not wait for it."""
         wrapper = shlex.split(os.environ.get("DMAOWNER_TEST_WRAPPER", ""))
         environment = {**os.environ, "RUNTIME_DIRECTORY": str(self.runtime),
+                       "CONFIGURATION_DIRECTORY": str(self.configuration),
                        "NOTIFY_SOCKET": str(self.folder / "notify")}
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
         with open(self.log, "a") as log:

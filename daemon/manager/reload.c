@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The policy's files are read at the start and whenever somebody says so. */
+
+#include <string.h>
+
+#include "config/policy-file.h"
+#include "manager/manager-internal.h"
+#include "util/log.h"
+#include "util/strings.h"
+
+static int read_policy(Policy **ret, char **ret_message) {
+        int r = policy_read_folder(policy_folder(), ret, ret_message);
+
+        if (r < 0 && !*ret_message)
+                *ret_message = str_format("%s: %s", policy_folder(), strerror(-r));
+        return r;
+}
+
+int manager_load_policy(Manager *m) {
+        _cleanup_(policy_freep) Policy *policy = NULL;
+        _cleanup_free_ char *message = NULL;
+        int r;
+
+        r = read_policy(&policy, &message);
+        if (r < 0) {
+                if (!message)
+                        return -ENOMEM;
+                log_error("The policy cannot be used, so nothing is granted until it is put right and "
+                          "\"dmaownerctl reload\" is run: %s",
+                          message);
+                r = policy_new_closed(message, &policy);
+                if (r < 0)
+                        return r;
+        }
+        manager_set_policy(m, TAKE_PTR(policy));
+        return 0;
+}
+
+int manager_reload(Manager *m, Fault *fault) {
+        _cleanup_(policy_freep) Policy *policy = NULL;
+        _cleanup_free_ char *message = NULL;
+        int r;
+
+        r = read_policy(&policy, &message);
+        if (r < 0) {
+                log_error("The policy stays as it was: %s", message ? message : strerror(-r));
+                return message ? fault_set(fault, ERROR_BAD_POLICY,
+                                           "the policy stays as it was: %s", message)
+                               : fault_set_oom(fault);
+        }
+        log_info("The policy was read: %zu rules", policy->n);
+        manager_set_policy(m, TAKE_PTR(policy));
+        return 0;
+}
