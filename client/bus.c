@@ -207,6 +207,12 @@ int bus_list_leases(sd_bus *bus, json_object **ret) {
         return 0;
 }
 
+static int append_device(sd_bus_message *m, const char *typed) {
+        _cleanup_free_ char *name = device_name_normalise(typed);
+
+        return name ? sd_bus_message_append(m, "s", name) : -ENOMEM;
+}
+
 static int append_devices(sd_bus_message *m, const Options *o) {
         int r;
 
@@ -214,11 +220,7 @@ static int append_devices(sd_bus_message *m, const Options *o) {
         if (r < 0)
                 return r;
         for (size_t i = 0; i < o->n_operands; i++) {
-                _cleanup_free_ char *name = device_name_normalise(o->operands[i]);
-
-                if (!name)
-                        return -ENOMEM;
-                r = sd_bus_message_append(m, "s", name);
+                r = append_device(m, o->operands[i]);
                 if (r < 0)
                         return r;
         }
@@ -231,9 +233,44 @@ static int append_option(sd_bus_message *m, const char *name, const char *value)
         return sd_bus_message_append(m, "{sv}", name, "s", value);
 }
 
+static int append_alternative(sd_bus_message *m, const char *devices) {
+        _cleanup_free_ char *copy = strdup(devices);
+        char *rest = copy, *device;
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+        r = sd_bus_message_open_container(m, 'a', "s");
+        while (r >= 0 && (device = strsep(&rest, " ")))
+                r = *device ? append_device(m, device) : 0;
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int append_alternatives(sd_bus_message *m, const Options *o) {
+        int r;
+
+        if (o->n_alternatives == 0)
+                return 0;
+        r = sd_bus_message_open_container(m, 'e', "sv");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", "alternatives");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'v', "aas");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "as");
+        for (size_t i = 0; r >= 0 && i < o->n_alternatives; i++)
+                r = append_alternative(m, o->alternatives[i]);
+        for (size_t i = 0; r >= 0 && i < 3; i++)
+                r = sd_bus_message_close_container(m);
+        return r;
+}
+
 static int append_options(sd_bus_message *m, const Options *o) {
         int r;
 
+        r = append_alternatives(m, o);
+        if (r < 0)
+                return r;
         r = append_option(m, "label", o->label);
         if (r < 0)
                 return r;

@@ -66,6 +66,13 @@ static int set_pid(Options *o, const char *value) {
         return 0;
 }
 
+static int add_alternative(Options *o, const char *value) {
+        if (o->n_alternatives == OPTIONS_ALTERNATIVES)
+                return -ERANGE;
+        o->alternatives[o->n_alternatives++] = value;
+        return 0;
+}
+
 typedef struct OptionInfo {
         const char *name;
         const char *usage, *help;
@@ -79,6 +86,8 @@ typedef struct OptionInfo {
 static const OptionInfo infos[] = {
         { "kind", "--kind=KIND", "user (default: for VFIO), dma-api or private-domain",
           OPTIONS_REQUEST, .string = offsetof(Options, kind) },
+        { "or", "--or=\"DEVICE...\"", "devices to take if the others cannot be had; may be repeated",
+          OPTIONS_REQUEST, .set = add_alternative },
         { "owner", "--owner=NAME", "leases of the same user and NAME share groups",
           OPTIONS_REQUEST | OPTIONS_RELEASE, .string = offsetof(Options, owner) },
         { "label", "--label=TEXT", "a text for people", OPTIONS_REQUEST,

@@ -13,6 +13,8 @@
 
 typedef struct Options Options;
 
+#define OPTIONS_ALTERNATIVES 32 /* the daemon takes no more */
+
 /* Which options a verb takes, besides those that all take. */
 typedef enum OptionSet {
         OPTIONS_LIST = 1 << 0,    /* --no-legend */
@@ -42,6 +44,8 @@ struct Options {
         uint64_t ttl; /* 0: not given */
         uid_t uid;
         bool has_uid, force;
+        const char *alternatives[OPTIONS_ALTERNATIVES]; /* devices with blanks between */
+        size_t n_alternatives;
         pid_t pid;       /* 0: not given */
         char **operands; /* into argv */
         size_t n_operands;

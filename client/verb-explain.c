@@ -32,7 +32,7 @@ static int explain_fetch(const Options *o, json_object **ret) {
 }
 
 static int explain_print_json(json_object *reply, JsonStyle style) {
-        static const char *const names[] = { "possible", "obstacles", "steps" };
+        static const char *const names[] = { "possible", "obstacles", "steps", "chosen" };
         _cleanup_json_ json_object *all = json_object_new_object();
 
         for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
@@ -63,6 +63,21 @@ static void explain_print_steps(json_object *steps) {
         }
 }
 
+/* Did the daemon have to choose? */
+static bool was_open(const Options *o) {
+        for (size_t i = 0; i < o->n_operands; i++)
+                if (strchr(o->operands[i], '='))
+                        return true;
+        return o->n_alternatives > 0;
+}
+
+static void explain_print_chosen(json_object *chosen) {
+        for (size_t i = 0; i < json_object_array_length(chosen); i++)
+                printf("%s%s%s", i == 0 ? "Devices: " : " ",
+                       json_object_get_string(json_object_array_get_idx(chosen, i)),
+                       i + 1 == json_object_array_length(chosen) ? "\n" : "");
+}
+
 int verb_explain(const Options *o) {
         _cleanup_json_ json_object *reply = NULL;
         json_object *obstacles, *steps;
@@ -81,6 +96,8 @@ int verb_explain(const Options *o) {
         }
         puts(possible ? "Possible." : "Not possible:");
         explain_print_obstacles(obstacles);
+        if (was_open(o))
+                explain_print_chosen(json_object_array_get_idx(reply, 3));
         if (json_object_array_length(steps) > 0) {
                 puts(possible ? "Acquire would:" : "Were it possible, Acquire would:");
                 explain_print_steps(steps);

@@ -6,12 +6,14 @@
 #include <string.h>
 
 #include "bus/bus-internal.h"
+#include "core/selector.h"
 #include "manager/process.h"
 #include "util/strings.h"
 
-#define DEVICES_MAX 1024
-#define TEXT_MAX    256
-#define TTL_MAX     (10ULL * 365 * 24 * 3600 * 1000000)
+#define DEVICES_MAX      1024
+#define ALTERNATIVES_MAX 32
+#define TEXT_MAX         256
+#define TTL_MAX          (10ULL * 365 * 24 * 3600 * 1000000)
 
 typedef struct Reader {
         BusServer *s;
@@ -20,6 +22,20 @@ typedef struct Reader {
         int *pidfd;
         Fault *fault;
 } Reader;
+
+static int check_list(char *const *devices, Fault *fault) {
+        if (strv_length(devices) > DEVICES_MAX)
+                return fault_set(fault, ERROR_QUOTA_EXCEEDED, "at most %d devices in one request",
+                                 DEVICES_MAX);
+        return 0;
+}
+
+/* An empty list is refused like one of the first place. */
+static int add_list(Request *request, char *const *list) {
+        static char *const empty[] = { NULL };
+
+        return request_add_choice(request, list ? list : empty);
+}
 
 /* Texts that people will read in a terminal: short, and without control characters. */
 static int check_text(const char *what, const char *text, Fault *fault) {
@@ -145,16 +161,42 @@ static int read_pidfd(Reader *r, sd_bus_message *m) {
         return *r->pidfd < 0 ? -errno : 0;
 }
 
+/* Lists of devices to try if the first cannot be had. */
+static int read_alternatives(Reader *r, sd_bus_message *m) {
+        int q = sd_bus_message_enter_container(m, 'a', "as");
+
+        while (q >= 0 && (q = sd_bus_message_at_end(m, false)) == 0) {
+                _cleanup_(strv_freep) char **list = NULL;
+
+                if (r->request->n_choices > ALTERNATIVES_MAX)
+                        return fault_set(r->fault, ERROR_QUOTA_EXCEEDED,
+                                         "at most %d alternatives in one request",
+                                         ALTERNATIVES_MAX);
+                q = sd_bus_message_read_strv(m, &list);
+                if (q >= 0)
+                        q = check_list(list, r->fault);
+                if (q >= 0)
+                        q = add_list(r->request, list);
+        }
+        return q < 0 ? q : sd_bus_message_exit_container(m);
+}
+
 static const struct Option {
         const char *name;
         const char *type;
         int (*read)(Reader *r, sd_bus_message *m);
 } options[] = {
-        { "access", "s", read_access }, { "default-domain-type", "s", read_type },
-        { "driver", "s", read_driver }, { "force", "b", read_force },
-        { "holder", "s", read_holder }, { "label", "s", read_label },
-        { "owner", "s", read_owner },   { "pidfd", "h", read_pidfd },
-        { "reset", "s", read_reset },   { "ttl", "t", read_ttl },
+        { "access", "s", read_access },
+        { "alternatives", "aas", read_alternatives },
+        { "default-domain-type", "s", read_type },
+        { "driver", "s", read_driver },
+        { "force", "b", read_force },
+        { "holder", "s", read_holder },
+        { "label", "s", read_label },
+        { "owner", "s", read_owner },
+        { "pidfd", "h", read_pidfd },
+        { "reset", "s", read_reset },
+        { "ttl", "t", read_ttl },
         { "uid", "u", read_uid },
 };
 
@@ -225,29 +267,47 @@ static int check_holder(const Reader *r) {
                                  &request->holder_start, r->fault);
 }
 
+/* Without selectors and alternatives there is nothing to choose from. */
+static int settle_devices(Request *request, char ***devices) {
+        bool named = request->n_choices == 1;
+
+        for (char **name = *devices; named && name && *name; name++)
+                named = !name_is_selector(*name);
+        if (!named)
+                return 0;
+        request_drop_choices(request);
+        request->devices = TAKE_PTR(*devices);
+        return 0;
+}
+
 int bus_read_request(BusServer *s, sd_bus_message *m, const Caller *caller, Request *ret,
                      int *ret_pidfd, Fault *fault) {
         _cleanup_request_ Request request = REQUEST_NULL;
         _cleanup_close_ int pidfd = -EBADF;
+        _cleanup_(strv_freep) char **devices = NULL;
         Reader r = { s, caller, &request, &pidfd, fault };
         const char *kind;
         int q;
 
         request.created = manager_now(s->m);
         request.uid = request.owner.uid = caller->uid;
-        q = sd_bus_message_read_strv(m, &request.devices);
+        q = sd_bus_message_read_strv(m, &devices);
         if (q >= 0)
                 q = sd_bus_message_read(m, "s", &kind);
         if (q < 0)
                 return q;
-        if (strv_length(request.devices) > DEVICES_MAX)
-                return fault_set(fault, ERROR_QUOTA_EXCEEDED, "at most %d devices in one request",
-                                 DEVICES_MAX);
+        q = check_list(devices, fault);
+        if (q >= 0)
+                q = add_list(&request, devices);
+        if (q < 0)
+                return q;
         request.terms.kind = owner_kind_from_string(kind);
         if (request.terms.kind < 0)
                 return fault_set(fault, ERROR_INVALID_ARGS,
                                  "kind '%s' is none of dma-api, private-domain, user", kind);
         q = read_options(&r, m);
+        if (q >= 0)
+                q = settle_devices(&request, &devices);
         if (q >= 0)
                 q = check_holder(&r);
         if (q >= 0 && !request.owner.name)

@@ -120,9 +120,11 @@ static int append_step(sd_bus_message *reply, const Step *step) {
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int reply_explained(Pending *p, const Plan *plan, const Obstacles *obstacles) {
+static int reply_explained(Pending *p, const Explanation *answer) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         int r = sd_bus_message_new_method_return(p->call, &reply);
+        const Obstacles *obstacles = answer->obstacles;
+        const Plan *plan = answer->plan;
 
         if (r >= 0)
                 r = sd_bus_message_append(reply, "b", obstacles->n == 0);
@@ -138,15 +140,15 @@ static int reply_explained(Pending *p, const Plan *plan, const Obstacles *obstac
                 r = append_step(reply, &plan->steps[i]);
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_message_append_strv(reply, (char **)answer->devices);
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
-static void on_explained(const Plan *plan, const Obstacles *obstacles, const Fault *fault,
-                         void *userdata) {
+static void on_explained(const Explanation *answer, const Fault *fault, void *userdata) {
         Pending *p = userdata;
 
-        pending_finish(p, plan ? reply_explained(p, plan, obstacles)
-                               : bus_reply_fault(p->call, 0, fault));
+        pending_finish(p, answer ? reply_explained(p, answer) : bus_reply_fault(p->call, 0, fault));
 }
 
 static int method_explain(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -399,7 +401,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Acquire", SD_BUS_ARGS("as", devices, "s", kind, "a{sv}", options),
                                 SD_BUS_RESULT("o", lease, "ah", lifeline), method_acquire, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("as", devices, "s", kind, "a{sv}", options),
-                                SD_BUS_RESULT("b", possible, "aa{sv}", obstacles, "aa{sv}", steps),
+                                SD_BUS_RESULT("b", possible, "aa{sv}", obstacles, "aa{sv}", steps,
+                                              "as", chosen),
                                 method_explain, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("ReleaseOwner", SD_BUS_ARGS("s", owner),
                                 SD_BUS_RESULT("u", released), method_release_owner, ANYBODY),

@@ -41,8 +41,6 @@ int owner_copy(Owner *to, const Owner *from);
 bool owner_equal(const Owner *a, const Owner *b);
 void terms_clear(Terms *t);
 int terms_copy(Terms *to, const Terms *from);
-/* Everything of a request that can be judged without the host. */
-int request_validate(const Request *r, Fault *fault);
 
 /* group.c */
 

@@ -38,7 +38,9 @@ typedef struct Terms {
 } Terms;
 
 typedef struct Request {
-        char **devices;
+        char **devices;   /* names */
+        char ***choices;  /* lists with selectors, to be tried in this order: core/choice.h */
+        size_t n_choices; /* 0: the devices were named */
         Terms terms;
         Owner owner;
         uid_t uid; /* who gets the nodes: the owner's uid unless a privileged caller says */
@@ -58,6 +60,13 @@ typedef struct Request {
 #define REQUEST_NULL ((Request){ .terms = { .kind = _OWNER_KIND_INVALID }, .expires = UINT64_MAX })
 
 void request_clear(Request *r);
+/* Replaces *to. 0 or -ENOMEM. */
+int request_copy(Request *to, const Request *from);
+/* Appends a copy of the list. 0 or -ENOMEM. */
+int request_add_choice(Request *r, char *const *list);
+void request_drop_choices(Request *r);
+/* Everything of a request that can be judged without the host. */
+int request_validate(const Request *r, Fault *fault);
 #define _cleanup_request_ _cleanup_(request_clear)
 
 /* What the host had before the first lease on the device's group. */

@@ -41,11 +41,61 @@ int terms_copy(Terms *to, const Terms *from) {
 
 void request_clear(Request *r) {
         (void)strv_free(r->devices);
+        request_drop_choices(r);
         terms_clear(&r->terms);
         owner_clear(&r->owner);
         free(r->label);
         free(r->holder_name);
         *r = REQUEST_NULL;
+}
+
+void request_drop_choices(Request *r) {
+        for (size_t i = 0; i < r->n_choices; i++)
+                (void)strv_free(r->choices[i]);
+        free(r->choices);
+        r->choices = NULL;
+        r->n_choices = 0;
+}
+
+int request_add_choice(Request *r, char *const *list) {
+        char ***longer = reallocarray(r->choices, r->n_choices + 1, sizeof(char **));
+
+        if (!longer)
+                return -ENOMEM;
+        r->choices = longer;
+        r->choices[r->n_choices] = strv_copy(list);
+        if (!r->choices[r->n_choices])
+                return -ENOMEM;
+        r->n_choices++;
+        return 0;
+}
+
+static int copy_lists(Request *to, const Request *from) {
+        if (from->devices && !(to->devices = strv_copy(from->devices)))
+                return -ENOMEM;
+        for (size_t i = 0; i < from->n_choices; i++)
+                if (request_add_choice(to, from->choices[i]) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
+int request_copy(Request *to, const Request *from) {
+        _cleanup_request_ Request copy = *from;
+
+        /* what is not copied below is no pointer */
+        copy.devices = NULL;
+        copy.choices = NULL;
+        copy.n_choices = 0;
+        copy.terms = (Terms){ .kind = _OWNER_KIND_INVALID };
+        copy.owner.name = copy.label = copy.holder_name = NULL;
+        if (copy_lists(&copy, from) < 0 || terms_copy(&copy.terms, &from->terms) < 0 ||
+            owner_copy(&copy.owner, &from->owner) < 0 || str_set(&copy.label, from->label) < 0 ||
+            str_set(&copy.holder_name, from->holder_name) < 0)
+                return -ENOMEM;
+        request_clear(to);
+        *to = copy;
+        copy = REQUEST_NULL;
+        return 0;
 }
 
 static bool is_one_of(const char *s, const char *const *words) {

@@ -6,10 +6,12 @@
  * meanwhile, and gives it up again if the answer is no.
  */
 
+#include <fcntl.h>
 #include <string.h>
 #include <time.h>
 #include <utlist.h>
 
+#include "core/choice.h"
 #include "manager/manager-internal.h"
 #include "util/log.h"
 #include "util/strings.h"
@@ -20,8 +22,11 @@
 
 struct Inquiry {
         Manager *m;
-        char *lease;  /* Acquire: id; NULL: Explain */
-        int lifeline; /* the requester's end */
+        char *lease;      /* Acquire: id */
+        int lifeline;     /* the requester's end */
+        Request question; /* Explain, and Acquire if other devices would do as well */
+        int pidfd;        /* of the holder, likewise */
+        char **avoid;     /* devices that were found in use */
         bool force;
         Plan plan; /* of all groups, one after the other */
         Obstacles obstacles;
@@ -40,22 +45,36 @@ struct Inquiry {
         Inquiry *prev, *next;
 };
 
-static Inquiry *inquiry_free(Inquiry *q) {
-        if (!q)
-                return NULL;
-        DL_DELETE(q->m->inquiries, q);
+/* Forgets what was found out, not what was asked. */
+static void inquiry_reset(Inquiry *q) {
         for (size_t i = 0; q->ops && i < q->n; i++)
                 if (q->ops[i])
                         q->m->kernel->ops->cancel(q->ops[i]);
-        sd_event_source_disable_unref(q->retry);
-        strv_free(q->devices);
+        q->retry = sd_event_source_disable_unref(q->retry);
+        q->devices = strv_free(q->devices);
         free(q->ops);
         free(q->answered);
         free(q->held);
         free(q->lease);
-        safe_close(q->lifeline);
+        q->ops = NULL;
+        q->answered = NULL;
+        q->held = NULL;
+        q->lease = NULL;
+        q->n = q->n_held = q->pending = 0;
+        q->retries = 0;
+        q->lifeline = safe_close(q->lifeline);
         plan_clear(&q->plan);
         obstacles_clear(&q->obstacles);
+}
+
+static Inquiry *inquiry_free(Inquiry *q) {
+        if (!q)
+                return NULL;
+        DL_DELETE(q->m->inquiries, q);
+        inquiry_reset(q);
+        strv_free(q->avoid);
+        request_clear(&q->question);
+        safe_close(q->pidfd);
         free(q);
         return NULL;
 }
@@ -65,7 +84,12 @@ static Inquiry *inquiry_new(Manager *m, bool force, void *userdata) {
 
         if (!q)
                 return NULL;
-        *q = (Inquiry){ .m = m, .lifeline = -EBADF, .force = force, .userdata = userdata };
+        *q = (Inquiry){ .m = m,
+                        .lifeline = -EBADF,
+                        .question = REQUEST_NULL,
+                        .pidfd = -EBADF,
+                        .force = force,
+                        .userdata = userdata };
         DL_APPEND(m->inquiries, q);
         return q;
 }
@@ -78,10 +102,10 @@ void inquiry_end_all(Manager *m) {
         while (m->inquiries) {
                 Inquiry *q = m->inquiries;
 
-                if (q->lease)
+                if (q->acquired)
                         q->acquired(NULL, -EBADF, &why, q->userdata);
                 else
-                        q->explained(NULL, NULL, &why, q->userdata);
+                        q->explained(NULL, &why, q->userdata);
                 inquiry_free(q);
         }
 }
@@ -150,12 +174,35 @@ static int drop_reservation(Inquiry *q, const Fault *why) {
 
 /* The reservation ends as if it had never been. */
 static void refuse_acquire(Inquiry *q, const Fault *why) {
-        int r = drop_reservation(q, why);
+        int r = q->lease ? drop_reservation(q, why) : 0;
 
         if (r < 0)
                 log_error("Lease %s cannot be taken back: %s", q->lease, strerror(-r));
         q->acquired(NULL, -EBADF, why, q->userdata);
         inquiry_free(q);
+}
+
+static int inquiry_begin(Inquiry *q, Request *request, int *pidfd, Fault *why);
+
+/* Are there other devices, now that some are known to be in use? */
+static bool has_alternatives(const Inquiry *q) {
+        return q->question.n_choices > 0 && q->avoid && q->obstacles.n > 0;
+}
+
+static void acquire_others(Inquiry *q, const Fault *why) {
+        _cleanup_request_ Request request = REQUEST_NULL;
+        _cleanup_close_ int pidfd = -EBADF;
+        _cleanup_fault_ Fault more = FAULT_NULL;
+        int r = drop_reservation(q, why);
+
+        if (r < 0)
+                log_error("Lease %s cannot be taken back: %s", q->lease, strerror(-r));
+        inquiry_reset(q);
+        if (q->pidfd >= 0)
+                pidfd = fcntl(q->pidfd, F_DUPFD_CLOEXEC, 3);
+        if ((q->pidfd >= 0 && pidfd < 0) || request_copy(&request, &q->question) < 0 ||
+            inquiry_begin(q, &request, &pidfd, &more) < 0)
+                refuse_acquire(q, why);
 }
 
 static void answer_acquire(Inquiry *q) {
@@ -169,7 +216,10 @@ static void answer_acquire(Inquiry *q) {
         else if (q->obstacles.n > 0 && !q->force)
                 fault_of_obstacles(&q->obstacles, ERROR_IN_USE, &why);
         if (fault_is_set(&why)) {
-                refuse_acquire(q, &why);
+                if (has_alternatives(q))
+                        acquire_others(q, &why);
+                else
+                        refuse_acquire(q, &why);
                 return;
         }
         l->answered = true;
@@ -185,13 +235,33 @@ static void answer_acquire(Inquiry *q) {
         inquiry_free(q);
 }
 
-static void inquiry_answer(Inquiry *q) {
-        if (q->lease)
-                answer_acquire(q);
-        else {
-                q->explained(&q->plan, &q->obstacles, NULL, q->userdata);
-                inquiry_free(q);
+static int explain(Inquiry *q, Fault *why);
+
+static void refuse_explain(Inquiry *q, const Fault *why) {
+        q->explained(NULL, why, q->userdata);
+        inquiry_free(q);
+}
+
+static void answer_explain(Inquiry *q) {
+        const Explanation answer = { &q->plan, &q->obstacles, q->question.devices };
+        _cleanup_fault_ Fault why = FAULT_NULL;
+
+        if (has_alternatives(q) &&
+            registry_choose(q->m->registry, &q->question, q->avoid, NULL) == 0) {
+                inquiry_reset(q);
+                if (explain(q, &why) < 0)
+                        refuse_explain(q, &why);
+                return;
         }
+        q->explained(&answer, NULL, q->userdata);
+        inquiry_free(q);
+}
+
+static void inquiry_answer(Inquiry *q) {
+        if (q->acquired)
+                answer_acquire(q);
+        else
+                answer_explain(q);
 }
 
 /* inspecting */
@@ -231,6 +301,8 @@ static int take_answer(Inquiry *q, size_t n, const StepResult *result) {
         if (result->error == EAGAIN && q->retries < RETRIES)
                 return 0;
         q->answered[n] = true;
+        if ((result->error != 0 || result->obstacles.n > 0) && strv_extend(&q->avoid, device) < 0)
+                return -ENOMEM;
         for (size_t i = 0; r == 0 && i < result->obstacles.n; i++) {
                 const Obstacle *o = &result->obstacles.items[i];
 
@@ -342,13 +414,43 @@ static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *wh
         return r;
 }
 
-void manager_acquire(Manager *m, Request *request, int pidfd, AcquireDone done, void *userdata) {
+/* If it fails, q->lease tells whether there is a reservation to drop. */
+static int inquiry_begin(Inquiry *q, Request *request, int *pidfd, Fault *why) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
+        _cleanup_free_ char *id = NULL;
+        Lease *l = NULL;
+        int r;
+
+        r = registry_choose(q->m->registry, request, q->avoid, why);
+        if (r == 0)
+                r = registry_reserve(q->m->registry, request, &l, &c, why);
+        if (r == 0) {
+                q->lease = strdup(l->id);
+                r = q->lease ? prepare_lease(q, l, pidfd, &c, why) : -ENOMEM;
+        }
+        if (r == 0)
+                r = inquiry_inspect(q);
+        if (r < 0 && r != -ECANCELED)
+                fault_set_oom(why);
+        return r; /* what was reserved in vain never became known */
+}
+
+/* What another try would need. */
+static int remember_question(Inquiry *q, const Request *request, int pidfd) {
+        if (request->n_choices == 0)
+                return 0;
+        if (pidfd >= 0) {
+                q->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
+                if (q->pidfd < 0)
+                        return -errno;
+        }
+        return request_copy(&q->question, request);
+}
+
+void manager_acquire(Manager *m, Request *request, int pidfd, AcquireDone done, void *userdata) {
         _cleanup_fault_ Fault why = FAULT_NULL;
         _cleanup_close_ int holder = pidfd;
         Inquiry *q = inquiry_new(m, request->force, userdata);
-        Lease *l = NULL;
-        int r;
 
         if (!q) {
                 fault_set_oom(&why);
@@ -356,24 +458,11 @@ void manager_acquire(Manager *m, Request *request, int pidfd, AcquireDone done, 
                 return;
         }
         q->acquired = done;
-        r = registry_reserve(m->registry, request, &l, &c, &why);
-        if (r < 0) {
-                if (r != -ECANCELED)
-                        fault_set_oom(&why);
-                done(NULL, -EBADF, &why, userdata);
-                inquiry_free(q);
-                return;
-        }
-        q->lease = strdup(l->id);
-        r = q->lease ? prepare_lease(q, l, &holder, &c, &why) : -ENOMEM;
-        if (r == 0)
-                r = inquiry_inspect(q);
-        if (r < 0) {
-                if (r != -ECANCELED)
-                        fault_set_oom(&why);
-                changes_clear(&c); /* never became known */
+        if (remember_question(q, request, holder) < 0) {
+                fault_set_oom(&why);
                 refuse_acquire(q, &why);
-        }
+        } else if (inquiry_begin(q, request, &holder, &why) < 0)
+                refuse_acquire(q, &why);
 }
 
 /* Explain */
@@ -393,9 +482,10 @@ static const char *obstacle_code(ErrorCode code) {
                 return "no-iommu";
         case ERROR_UNSUPPORTED:
                 return "unsupported";
+        case ERROR_IN_USE: /* known beforehand, of what a selector matches */
+                return "in-use";
         case ERROR_INVALID_ARGS:
         case ERROR_ACCESS_DENIED:
-        case ERROR_IN_USE:
         case ERROR_NO_SUCH_DEVICE:
         case ERROR_NO_SUCH_GROUP:
         case ERROR_NO_SUCH_LEASE:
@@ -411,38 +501,48 @@ static const char *obstacle_code(ErrorCode code) {
         return NULL;
 }
 
-static int explain(Inquiry *q, const Request *request, Fault *why) {
+static int explain_refusal(Inquiry *q, const Fault *why) {
+        char *const *asked = q->question.n_choices > 0 ? q->question.choices[0]
+                                                       : q->question.devices;
+        const char *code = obstacle_code(why->code);
+
+        return code ? obstacles_add(&q->obstacles, code, asked[0], "%s", why->message) : -ECANCELED;
+}
+
+static int explain(Inquiry *q, Fault *why) {
         _cleanup_free_ Group **groups = NULL;
-        const char *code;
+        Request *request = &q->question;
         size_t n = 0;
         int r;
 
-        r = registry_check(q->m->registry, request, &groups, &n, why);
-        if (r == -ECANCELED) {
-                code = obstacle_code(why->code);
-                if (!code)
-                        return r;
-                r = obstacles_add(&q->obstacles, code, request->devices[0], "%s", why->message);
-        }
+        r = registry_choose(q->m->registry, request, q->avoid, why);
+        if (r == 0)
+                r = registry_check(q->m->registry, request, &groups, &n, why);
+        if (r == -ECANCELED)
+                r = explain_refusal(q, why);
         for (size_t i = 0; r == 0 && i < n; i++)
                 if (groups[i]->count == 0)
                         r = inquiry_add_group(q, groups[i], &request->terms, request->uid);
-        return r < 0 ? r : inquiry_inspect(q);
+        if (r == 0)
+                r = inquiry_inspect(q);
+        if (r < 0 && r != -ECANCELED)
+                fault_set_oom(why);
+        return r;
 }
 
 void manager_explain(Manager *m, const Request *request, ExplainDone done, void *userdata) {
         _cleanup_fault_ Fault why = FAULT_NULL;
         Inquiry *q = inquiry_new(m, false, userdata);
-        int r = -ENOMEM;
 
-        if (q) {
-                q->explained = done;
-                r = explain(q, request, &why);
+        if (!q) {
+                fault_set_oom(&why);
+                done(NULL, &why, userdata);
+                return;
         }
-        if (r < 0) {
-                if (r != -ECANCELED)
-                        fault_set_oom(&why);
-                done(NULL, NULL, &why, userdata);
-                inquiry_free(q);
-        }
+        q->explained = done;
+        if (request_copy(&q->question, request) < 0) {
+                fault_set_oom(&why);
+                refuse_explain(q, &why);
+        } else if (explain(q, &why) < 0)
+                refuse_explain(q, &why);
 }

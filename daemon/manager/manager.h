@@ -59,8 +59,14 @@ typedef void (*AcquireDone)(Lease *l, int lifeline, const Fault *fault, void *us
 void manager_acquire(Manager *m, Request *request, int pidfd, AcquireDone done, void *userdata);
 
 /* Explain: the plan that Acquire would run, and what stands in its way. */
-typedef void (*ExplainDone)(const Plan *plan, const Obstacles *obstacles, const Fault *fault,
-                            void *userdata);
+typedef struct Explanation {
+        const Plan *plan;
+        const Obstacles *obstacles;
+        char *const *devices; /* those that the request would get; NULL: none */
+} Explanation;
+
+/* answer: NULL if there is a fault. */
+typedef void (*ExplainDone)(const Explanation *answer, const Fault *fault, void *userdata);
 void manager_explain(Manager *m, const Request *request, ExplainDone done, void *userdata);
 
 /* The right ends now; the way back goes on. reason: "released", "holder-died", "expired", ... */

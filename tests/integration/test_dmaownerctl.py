@@ -14,7 +14,7 @@ import pytest
 from harness import PATIENCE
 from harness.client import Client
 from harness.host import CLIENT
-from harness.topology import BRIDGE_A, DISK_USED, NIC, NIC2, NIC_USED
+from harness.topology import BRIDGE_A, DISK_USED, IDENTITY, NIC, NIC2, NIC_USED
 from jeepney import MessageType, new_error
 
 BUSY, NOT_VIABLE, DENIED, TIMED_OUT, NO_DAEMON = 3, 4, 5, 6, 7
@@ -315,3 +315,16 @@ def test_monitor(start, root, style):
     reader.join(PATIENCE)
     if style:
         assert all(json.loads(line) for line in seen)
+
+
+def test_selectors_and_alternatives(ctl, root):
+    out = ctl("explain", "class=02,numa=1")
+    assert f"Devices: {NIC2}\n" in out and f"unbind {NIC2}" in out
+    assert json.loads(ctl("explain", "--json", "numa=1"))["chosen"] == [NIC2]
+    assert "Devices:" not in ctl("explain", NIC2)
+    line = ctl("acquire", "vendor=dead", "--or=04:00.0 class=010802", "--or=numa=1", "--holder=none")
+    lease = only_lease(root)
+    assert lease["Id"] in line and len(lease["Devices"]) == 2 and NIC2 in lease["Devices"]
+    assert "numa=x" in ctl("acquire", "numa=x", status=2)
+    assert ctl("exec", "class=02*2", "--", "sh", "-c", "echo $DMAOWNER_DEVICES").split() == [NIC, IDENTITY]
+    ctl("explain", "numa=1", status=NOT_VIABLE)

@@ -25,6 +25,7 @@ FOR_EVER = 2**64 - 1
 OPTION_TYPES = {
     "owner": "s", "label": "s", "holder": "s", "pidfd": "h", "ttl": "t", "default-domain-type": "s",
     "driver": "s", "access": "s", "uid": "u", "reset": "s", "force": "b",
+    "alternatives": "aas",
 }
 
 
@@ -153,8 +154,13 @@ class Client:
         return lease
 
     def explain(self, devices, kind="user", raw=None, **options):
-        possible, obstacles, steps = self.manager("Explain", "assa{sv}", as_list(devices), kind, variants(options, raw))
+        possible, obstacles, steps, _ = self.manager("Explain", "assa{sv}", as_list(devices), kind,
+                                                     variants(options, raw))
         return possible, plain(obstacles), plain(steps)
+
+    def choose(self, devices, kind="user", raw=None, **options):
+        """The devices that Explain says the request would get."""
+        return self.manager("Explain", "assa{sv}", as_list(devices), kind, variants(options, raw))[3]
 
     def list_all(self, member, key, first, signature):
         """Every page of ListGroups or ListLeases."""
