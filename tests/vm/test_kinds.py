@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""dma-api leases on real kernels: default domain types, as the kernel itself shows them."""
+
+import json
+
+import pytest
+
+from devices import BRIDGE, DEVICES
+
+NIC, NIC2 = DEVICES["nic"].address, DEVICES["nic2"].address
+BRIDGE_A, BRIDGE_B = DEVICES["bridge_a"].address, DEVICES["bridge_b"].address
+
+
+def write(host, path, text):
+    """What the kernel answers to somebody else who writes there: the name of the errno, or ""."""
+    script = ("import errno, os, sys\n"
+              "fd = os.open(sys.argv[1], os.O_WRONLY)\n"
+              "try: os.write(fd, sys.argv[2].encode())\n"
+              "except OSError as error: print(errno.errorcode[error.errno])")
+    return host.output(["python3", "-c", script, path, text])
+
+
+def type_file(host, device):
+    return f"/sys/kernel/iommu_groups/{host.group(device)}/type"
+
+
+def strict(host):
+    """Kernels before 6.4 change single devices only, and say EBUSY where newer ones say EPERM."""
+    major, minor = host.output("uname -r").split(".")[:2]
+    return (int(major), int(minor)) < (6, 4)
+
+
+def owned(host):
+    return "EBUSY" if strict(host) else "EPERM"
+
+
+def explain(host, *arguments):
+    status, output = host.ctl("explain", "--json", *arguments, check=False)
+    return json.loads(output)
+
+
+def interfaces(host, device):
+    """Name and index: an interface that was made anew has another index."""
+    return host.output(f"cd /sys/bus/pci/devices/{device}/net && for i in *; do echo $i $(cat $i/ifindex); done")
+
+
+def ask(host, device, *options):
+    host.ctl("acquire", "--holder=none", "--kind=dma-api", *options, device)
+    return host.leases()[-1]["Id"]
+
+
+def test_first_lease_switches_and_the_last_restores(host):
+    assert host.type(NIC) == "DMA"
+    first = ask(host, NIC, "--owner=first", "--default-domain-type=identity")
+    assert (host.type(NIC), host.driver(NIC)) == ("identity", "e1000e")
+    # the kernel does not let anybody else change it while the driver has the group
+    assert write(host, type_file(host, NIC), "DMA") == owned(host)
+    index = interfaces(host, NIC)
+    second = ask(host, NIC, "--owner=second", "--default-domain-type=identity")
+    status, output = host.ctl("acquire", "--kind=dma-api", "--default-domain-type=DMA", "--owner=third", NIC,
+                              check=False)
+    assert status == 3 and "first" in output and "default domain type" in output
+    host.release(first)
+    assert (host.type(NIC), interfaces(host, NIC)) == ("identity", index)
+    host.release(second)
+    host.wait_free(NIC)
+    assert (host.type(NIC), host.driver(NIC)) == ("DMA", "e1000e")
+
+
+def test_nothing_wished_is_no_kernel_work(host):
+    index = interfaces(host, NIC)
+    lease = ask(host, NIC)
+    assert interfaces(host, NIC) == index
+    status, output = host.ctl("acquire", "--kind=user", NIC, check=False)
+    assert status == 3 and "dma-api" in output
+    host.release(lease)
+    host.wait_free(NIC)
+    assert interfaces(host, NIC) == index
+
+
+def test_several_devices_of_a_group(host):
+    before = host.state(BRIDGE, BRIDGE_A, BRIDGE_B)
+    arguments = ["--kind=dma-api", "--default-domain-type=identity", BRIDGE_A]
+    if strict(host):
+        answer = explain(host, *arguments)
+        obstacle, = answer["obstacles"]
+        assert obstacle["code"] == "type-needs-single-device" and "6.4" in obstacle["text"]
+        status, output = host.ctl("acquire", "--holder=none", *arguments, check=False)
+        assert status == 4 and "6.4" in output and BRIDGE_A in output
+        # and that is what the kernel says to anybody
+        assert write(host, type_file(host, BRIDGE_A), "identity") == "EINVAL"
+    else:
+        assert explain(host, *arguments)["obstacles"] == []
+        lease = ask(host, BRIDGE_A, "--default-domain-type=identity")
+        assert host.type(BRIDGE_B) == "identity"
+        assert (host.driver(BRIDGE_A), host.driver(BRIDGE_B)) == ("e1000", "e1000")
+        assert write(host, type_file(host, BRIDGE_A), "DMA") == "EPERM"
+        host.release(lease)
+        host.wait_free(BRIDGE_A)
+    assert host.state(BRIDGE, BRIDGE_A, BRIDGE_B) == before
+
+
+def test_live_change_and_the_type_that_is_owed(host):
+    """DMA to DMA-FQ needs no unbind, and nobody is unbound for the way back: it waits, also in a daemon that was
+    started again, until a lease leaves a free moment."""
+    index = interfaces(host, NIC2)
+    lease = ask(host, NIC2, "--default-domain-type=DMA-FQ")
+    assert (host.type(NIC2), interfaces(host, NIC2)) == ("DMA-FQ", index)
+    host.release(lease)
+    host.wait_free(NIC2)
+    assert (host.type(NIC2), interfaces(host, NIC2)) == ("DMA-FQ", index)
+    host.run("systemctl restart dmaownerd.service")
+    lease = host.acquire(NIC2)
+    assert host.driver(NIC2) == "vfio-pci"
+    host.release(lease)
+    host.wait_free(NIC2)
+    assert (host.type(NIC2), host.driver(NIC2)) == ("DMA", "e1000e")
+
+
+def test_auto(host):
+    host.run(f"echo {NIC2} > /sys/bus/pci/drivers/e1000e/unbind; echo identity > {type_file(host, NIC2)}; "
+             f"echo {NIC2} > /sys/bus/pci/drivers/e1000e/bind")
+    try:
+        lease = ask(host, NIC2, "--default-domain-type=auto")
+        assert (host.type(NIC2), host.driver(NIC2)) == ("DMA", "e1000e")
+        host.release(lease)
+        host.wait_free(NIC2)
+        assert (host.type(NIC2), host.driver(NIC2)) == ("identity", "e1000e")
+    finally:
+        host.run(f"echo {NIC2} > /sys/bus/pci/drivers/e1000e/unbind; echo DMA > {type_file(host, NIC2)}; "
+                 f"echo {NIC2} > /sys/bus/pci/drivers/e1000e/bind")
+
+
+@pytest.mark.parametrize("wished", ["blocked", "unmanaged", "dma", ""])
+def test_a_type_that_no_kernel_knows(host, wished):
+    status, output = host.ctl("acquire", "--kind=dma-api", f"--default-domain-type={wished}", NIC, check=False)
+    assert status in (1, 2) and "default" in output.lower()
+    assert (host.type(NIC), host.driver(NIC)) == ("DMA", "e1000e")
