@@ -63,12 +63,13 @@ int device_set_record(Device *d, const char *driver, const char *driver_override
 
 int group_prepare_claim(Group *g, const Request *request) {
         const char *type = group_type(g);
+        const Terms terms = request_terms(request);
 
         /* still as the last lease left it: what was before that is what the host had */
         if (!str_empty(g->owed_type) && str_eq(type, "DMA-FQ"))
                 type = g->owed_type;
-        if (owner_copy(&g->owner, &request->owner) < 0 ||
-            terms_copy(&g->terms, &request->terms) < 0 || str_set(&g->recorded_type, type) < 0)
+        if (owner_copy(&g->owner, &request->owner) < 0 || terms_copy(&g->terms, &terms) < 0 ||
+            str_set(&g->recorded_type, type) < 0)
                 return -ENOMEM;
         for (Device *d = g->devices; d; d = d->next)
                 if (device_set_record(d, d->facts.driver, d->facts.driver_override) < 0)

@@ -15,8 +15,9 @@ typedef struct Move {
         bool override_last; /* the one to put back names another driver than bind: it has to wait */
         bool unbind;
         bool force;
-        const char *bind;  /* NULL: stays without a driver */
-        const char *reset; /* method; NULL: none */
+        const char *bind;   /* NULL: stays without a driver */
+        const char *module; /* that has to be loaded first */
+        const char *reset;  /* method; NULL: none */
         bool probe;
 } Move;
 
@@ -42,6 +43,14 @@ int plan_moves(Plan *p, const Moves *m, StepKind kind);
 static inline bool driver_is_in_the_way(const char *driver) {
         return driver && *driver && !driver_is_harmless(driver);
 }
+
+/* driver-wish.c */
+
+/* What is known of it; NULL: the device has or had it, or nothing is known. */
+const DriverWish *device_wish(const Device *d, const Terms *t);
+/* These add what is in the way. 0 or -ENOMEM. */
+int check_wish(const Device *d, const Terms *t, Obstacles *o);
+int check_alone(const Group *g, const Terms *t, Obstacles *o);
 
 /* retype.c */
 

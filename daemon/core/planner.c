@@ -114,10 +114,12 @@ static bool device_is_ours(const Group *g, const Device *d) {
 
 /* The driver that a device is to have. */
 static const char *goal_driver(const Device *d, const Terms *t) {
+        const char *wished = terms_driver(t, d);
+
+        if (wished)
+                return wished;
         if (t->kind == OWNER_KIND_USER)
-                return str_empty(t->driver) ? d->facts.vfio_driver : t->driver;
-        if (!str_empty(t->driver) && !d->facts.bridge)
-                return t->driver;
+                return d->facts.vfio_driver;
         return d->record.valid && !str_empty(d->record.driver) ? d->record.driver : d->facts.driver;
 }
 
@@ -142,17 +144,17 @@ static bool needs_rebind(const Group *g, const Device *d) {
 
 static int check_user_endpoint(const Device *d, const Terms *t, Obstacles *o) {
         const DeviceFacts *f = &d->facts;
+        const char *wished = terms_driver(t, d);
 
         if (str_empty(f->vfio_driver))
                 return obstacles_add(o, "no-vfio-driver", f->name,
                                      "No VFIO driver is known for %s; is the module vfio_pci "
                                      "installed for this kernel?",
                                      f->name);
-        if (!str_empty(t->driver) && !str_eq(t->driver, f->vfio_driver) &&
-            !str_eq(t->driver, "vfio-pci"))
+        if (wished && !str_eq(wished, f->vfio_driver) && !str_eq(wished, "vfio-pci"))
                 return obstacles_add(o, "driver-not-vfio", f->name,
                                      "%s is no VFIO driver for %s; those are %s and vfio-pci",
-                                     t->driver, f->name, f->vfio_driver);
+                                     wished, f->name, f->vfio_driver);
         return 0;
 }
 
@@ -178,6 +180,7 @@ static void move_user(const Group *g, const Device *d, const Terms *t, bool rety
 
 static void move_kernel(const Device *d, const Terms *t, bool retype, Move *m) {
         const DeviceFacts *f = &d->facts;
+        const DriverWish *wish = device_wish(d, t);
         const char *goal = goal_driver(d, t);
         bool moves = !str_eq(f->driver, goal) || (retype && device_bars_type(d));
 
@@ -185,8 +188,13 @@ static void move_kernel(const Device *d, const Terms *t, bool retype, Move *m) {
                 return;
         /* an override that names another driver would keep even the present one from coming back */
         m->set_override = moves && !str_eq(f->driver_override, goal) &&
-                          (!str_empty(f->driver_override) || (!f->bridge && !str_empty(t->driver)));
+                          (!str_empty(f->driver_override) || terms_driver(t, d));
         m->override = goal;
+        /* without an override the kernel binds only what the driver's own table lists */
+        if (wish && wish->match == DRIVER_MATCH_UNKNOWN) {
+                m->override = NULL;
+                m->set_override = moves && !str_empty(f->driver_override);
+        }
         m->unbind = moves && !str_empty(f->driver);
         m->bind = moves ? goal : NULL;
 }
@@ -208,9 +216,30 @@ static int check_move(const Group *g, const Move *m, const Terms *t, bool retype
                                      "%s has %u virtual functions enabled, which its driver would "
                                      "take away; disable them first",
                                      f->name, f->num_vfs);
-        if (t->kind == OWNER_KIND_USER && !f->bridge)
-                return check_user_endpoint(m->device, t, o);
-        return 0;
+        if (t->kind == OWNER_KIND_USER)
+                return f->bridge ? 0 : check_user_endpoint(m->device, t, o);
+        return check_wish(m->device, t, o);
+}
+
+static bool group_has_driver(const Group *g, const char *driver) {
+        for (const Device *d = g->devices; d; d = d->next)
+                if (str_eq(d->facts.driver, driver))
+                        return true;
+        return false;
+}
+
+/* The module of a driver that some device is on already is loaded. */
+static const char *module_to_load(const Group *g, const Move *m, const Terms *t) {
+        const DriverWish *wish = device_wish(m->device, t);
+        const DeviceFacts *f = &m->device->facts;
+        const char *module;
+
+        if (!m->bind || group_has_driver(g, m->bind))
+                return NULL;
+        if (t->kind != OWNER_KIND_USER)
+                return wish ? wish->module : NULL;
+        module = str_eq(m->bind, f->vfio_driver) ? f->vfio_module : "vfio_pci";
+        return str_empty(module) ? NULL : module;
 }
 
 static int find_moves(const Group *g, const Terms *t, bool retype, bool force, Moves *moves,
@@ -228,32 +257,28 @@ static int find_moves(const Group *g, const Terms *t, bool retype, bool force, M
                 }
                 m->device = d;
                 m->force = force;
+                m->module = module_to_load(g, m, t);
                 if (check_move(g, m, t, retype, o) < 0)
                         return -ENOMEM;
         }
         return 0;
 }
 
-static bool group_has_driver(const Group *g, const char *driver) {
-        for (const Device *d = g->devices; d; d = d->next)
-                if (str_eq(d->facts.driver, driver))
-                        return true;
-        return false;
-}
-
-/* The module of a driver that some device is on already is loaded. */
-static int plan_modules(Plan *p, const Group *g, const Moves *moves) {
+/* One load for each, before anything is touched. */
+static int plan_modules(Plan *p, const Group *g, const Terms *t, const Moves *moves) {
         for (size_t i = 0; i < moves->n; i++) {
                 const Move *m = &moves->items[i];
-                const DeviceFacts *f = &m->device->facts;
-                const char *module = str_eq(m->bind, f->vfio_driver) ? f->vfio_module : "vfio_pci";
+                Step step = { .kind = STEP_LOAD_MODULE, .group = g->id, .value = (char *)m->module };
                 bool planned = false;
 
-                if (!m->bind || str_empty(module) || group_has_driver(g, m->bind))
+                if (!m->module)
                         continue;
+                /* any VFIO module may be loaded, others only for a device that they list */
+                if (t->kind != OWNER_KIND_USER)
+                        step.device = m->device->facts.name;
                 for (size_t k = 0; k < p->n; k++)
-                        planned = planned || str_eq(p->steps[k].value, module);
-                if (!planned && plan_group_step(p, g, STEP_LOAD_MODULE, module, NULL) < 0)
+                        planned = planned || str_eq(p->steps[k].value, m->module);
+                if (!planned && plan_add(p, &step) < 0)
                         return -ENOMEM;
         }
         return 0;
@@ -285,10 +310,11 @@ int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, P
 
         if (g->state != GROUP_OWNED || !group_is_switched(g, terms)) {
                 if ((type && check_type(g, type, obstacles) < 0) ||
+                    check_alone(g, terms, obstacles) < 0 ||
                     find_moves(g, terms, retype, force, &moves, obstacles) < 0)
                         return -ENOMEM;
                 if (obstacles->n == known &&
-                    ((user && plan_modules(&p, g, &moves) < 0) ||
+                    (plan_modules(&p, g, terms, &moves) < 0 ||
                      plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 ||
                      plan_unbind(&p, g, &moves) < 0 ||
                      (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
@@ -330,8 +356,8 @@ static bool device_is_switched(const Group *g, const Device *d, const Terms *t) 
         if (t->kind == OWNER_KIND_USER) {
                 if (f->bridge || !device_is_ours(g, d))
                         return !driver_is_in_the_way(f->driver);
-                return str_empty(t->driver) ? driver_is_vfio(f->driver)
-                                            : str_eq(f->driver, t->driver);
+                return terms_driver(t, d) ? str_eq(f->driver, t->driver)
+                                          : driver_is_vfio(f->driver);
         }
         if (!device_is_ours(g, d) || (f->bridge && t->kind == OWNER_KIND_PRIVATE_DOMAIN))
                 return true;

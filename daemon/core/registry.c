@@ -19,6 +19,7 @@ static Device *device_free(Device *d) {
         device_facts_clear(&d->facts);
         free(d->record.driver);
         free(d->record.driver_override);
+        driver_wish_clear(&d->wish);
         free(d->in_use);
         free(d);
         return NULL;

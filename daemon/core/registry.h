@@ -15,6 +15,7 @@
 #include <uthash.h>
 
 #include "core/device.h"
+#include "core/driver-wish.h"
 #include "core/fault.h"
 #include "core/types.h"
 
@@ -33,6 +34,7 @@ typedef struct Terms {
         OwnerKind kind;
         Access access;             /* kind user only */
         char *driver;              /* wished kernel driver, NULL: the usual one */
+        char **devices;            /* those it is wished for, NULL: all that are no bridges */
         char *default_domain_type; /* wished, NULL: as it is */
         char *reset;               /* "auto" (NULL means the same), "none", or a method */
 } Terms;
@@ -59,6 +61,10 @@ typedef struct Request {
 
 #define REQUEST_NULL ((Request){ .terms = { .kind = _OWNER_KIND_INVALID }, .expires = UINT64_MAX })
 
+/* The driver that the terms wish for this device; NULL: none. */
+const char *terms_driver(const Terms *t, const Device *d);
+/* The terms with the devices that they are for. Points into the request. */
+Terms request_terms(const Request *r);
 void request_clear(Request *r);
 /* Replaces *to. 0 or -ENOMEM. */
 int request_copy(Request *to, const Request *from);
@@ -80,6 +86,7 @@ struct Device {
         DeviceFacts facts;
         Group *group; /* NULL: the device has no IOMMU group */
         HostRecord record;
+        DriverWish wish;    /* what is known of the driver that was asked for last */
         bool lent;          /* an owner in user space may have files of its VFIO binding */
         char *in_use;       /* why the host needs it, as last inspected; NULL: it does not */
         bool published;     /* the bus layer has announced it; likewise below */

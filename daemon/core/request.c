@@ -22,12 +22,15 @@ void terms_clear(Terms *t) {
         free(t->driver);
         free(t->default_domain_type);
         free(t->reset);
+        (void)strv_free(t->devices);
         *t = (Terms){ .kind = _OWNER_KIND_INVALID };
 }
 
 int terms_copy(Terms *to, const Terms *from) {
         Terms copy = { .kind = from->kind, .access = from->access };
 
+        if (from->devices && !(copy.devices = strv_copy(from->devices)))
+                return -ENOMEM;
         if (str_set(&copy.driver, from->driver) < 0 ||
             str_set(&copy.default_domain_type, from->default_domain_type) < 0 ||
             str_set(&copy.reset, from->reset) < 0) {
@@ -37,6 +40,13 @@ int terms_copy(Terms *to, const Terms *from) {
         terms_clear(to);
         *to = copy;
         return 0;
+}
+
+Terms request_terms(const Request *r) {
+        Terms terms = r->terms;
+
+        terms.devices = str_empty(terms.driver) ? NULL : r->devices;
+        return terms;
 }
 
 void request_clear(Request *r) {

@@ -101,11 +101,22 @@ static const char *dma_api_conflict(const Group *g, const Request *request) {
                 return "with another default domain type";
         if (str_empty(want->driver))
                 return NULL;
-        for (const Device *d = g->devices; d; d = d->next)
+        for (const Device *d = g->devices; d; d = d->next) {
+                const char *driver = terms_driver(have, d);
+
                 if (strv_contains(request->devices, d->facts.name) &&
-                    !str_eq(want->driver, str_empty(have->driver) ? d->record.driver : have->driver))
+                    !str_eq(want->driver, driver ? driver : d->record.driver))
                         return "with another driver";
+        }
         return NULL;
+}
+
+/* Is the driver of the group's terms for all devices of it that are named now? */
+static bool driver_is_for(const Group *g, const Request *request) {
+        for (const Device *d = g->devices; d && !str_empty(g->terms.driver); d = d->next)
+                if (strv_contains(request->devices, d->facts.name) && !terms_driver(&g->terms, d))
+                        return false;
+        return true;
 }
 
 const char *group_conflict(const Group *g, const Request *request) {
@@ -117,7 +128,7 @@ const char *group_conflict(const Group *g, const Request *request) {
                 return dma_api_conflict(g, request);
         if (!owner_equal(&g->owner, &request->owner))
                 return "which is another owner";
-        if (!str_eq(have->driver, want->driver))
+        if (!str_eq(have->driver, want->driver) || !driver_is_for(g, request))
                 return "with another driver";
         if (have->kind == OWNER_KIND_USER) {
                 if (have->access != want->access)

@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 
 #include "core/device.h"
+#include "shared/driver-table.h"
 #include "shared/modalias.h"
 #include "util/strings.h"
 
@@ -146,29 +147,53 @@ int check_remember_host(Run *run) {
         return host_remember(run, override);
 }
 
-/* Is the module of a registered driver listed for the device? 1, 0 or negative errno */
-static int driver_is_listed(Run *run, const char *driver) {
-        _cleanup_free_ char *module = NULL, *alias = NULL, *vfio_alias = NULL;
+/* Is the module of one of VFIO's drivers listed for the device? 1, 0 or negative errno */
+static int vfio_is_listed(Run *run, const char *release) {
+        _cleanup_free_ char *module = NULL, *alias = NULL, *wanted = NULL;
         _cleanup_modalias_ Modalias table = MODALIAS_NULL;
-        struct utsname uts;
-        const char *prefix, *wanted;
         int r;
 
-        r = sysfs_link_namef(&run->sysfs, &module, "sys/bus/pci/drivers/%s/module", driver);
+        r = sysfs_link_namef(&run->sysfs, &module, "sys/bus/pci/drivers/%s/module",
+                             run->step->value);
         if (r < 0)
                 return r == -ENOENT ? 0 : r; /* built in */
         r = sysfs_readf(&run->sysfs, &alias, "sys/bus/pci/devices/%s/modalias", run->step->device);
         if (r < 0)
                 return r;
-        vfio_alias = str_format("vfio_%s", alias);
-        if (!vfio_alias)
+        wanted = str_format("vfio_%s", alias);
+        if (!wanted)
                 return -ENOMEM;
+        r = modalias_load(&run->sysfs, release, "vfio_pci:", &table);
+        return r < 0 ? r : modalias_matches(&table, wanted, module);
+}
+
+/* Without an override the kernel binds what the driver's own table lists, and nothing else. */
+static int kernel_decides(Run *run) {
+        _cleanup_free_ char *override = NULL;
+        int r;
+
+        if (run->step->kind != STEP_BIND)
+                return 0;
+        r = device_override(&run->sysfs, run->step->device, &override);
+        return r < 0 ? r : !override;
+}
+
+/* May the device have the driver by what the tables say? 1, 0 or negative errno */
+static int driver_is_listed(Run *run) {
+        _cleanup_driver_wish_ DriverWish w = {};
+        struct utsname uts;
+        int r;
+
         if (uname(&uts) < 0)
                 return -errno;
-        prefix = driver_is_vfio(driver) ? "vfio_pci:" : "pci:";
-        wanted = driver_is_vfio(driver) ? vfio_alias : alias;
-        r = modalias_load(&run->sysfs, uts.release, prefix, &table);
-        return r < 0 ? r : modalias_matches(&table, wanted, module);
+        if (driver_is_vfio(run->step->value))
+                return vfio_is_listed(run, uts.release);
+        r = driver_table_find(&run->sysfs, uts.release, run->step->device, run->step->value, &w);
+        if (r < 0)
+                return r;
+        if (w.match == DRIVER_MATCH_UNKNOWN)
+                return kernel_decides(run);
+        return w.match == DRIVER_MATCH_LISTED && !w.module;
 }
 
 int check_driver(Run *run) {
@@ -182,7 +207,7 @@ int check_driver(Run *run) {
         r = host_is_remembered(run, driver);
         if (r != 0)
                 return r < 0 ? r : 0;
-        r = driver_is_listed(run, driver);
+        r = driver_is_listed(run);
         if (r != 0)
                 return r < 0 ? r : 0;
         return answer_fail(&run->answer, EPERM,

@@ -12,6 +12,7 @@
 #include "executor/group.h"
 #include "executor/holders.h"
 #include "executor/inspect.h"
+#include "shared/driver-table.h"
 #include "shared/modalias.h"
 #include "util/strings.h"
 
@@ -213,6 +214,19 @@ static int module_is_vfio(Run *run, const char *module) {
         return 0;
 }
 
+/* 1, 0 or negative errno */
+static int module_may_load(Run *run, const char *module) {
+        struct utsname uts;
+        int r;
+
+        r = module_is_vfio(run, module);
+        if (r != 0 || !run->step->device)
+                return r;
+        if (uname(&uts) < 0)
+                return -errno;
+        return driver_table_has_module(&run->sysfs, uts.release, run->step->device, module);
+}
+
 /* Runs a program and waits for it. Returns its exit status or negative errno. */
 static int run_program(char *const *argv) {
         static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
@@ -260,11 +274,13 @@ int step_load_module(Run *run) {
         _cleanup_free_ char *driver = NULL;
         int r;
 
-        r = module_is_vfio(run, module);
+        r = module_may_load(run, module);
         if (r < 0)
                 return r;
         if (r == 0)
-                return answer_fail(&run->answer, EPERM, "\"%.40s\" is no VFIO module for PCI",
+                return answer_fail(&run->answer, EPERM,
+                                   "the module \"%.40s\" is neither VFIO's nor for the device of this "
+                                   "step",
                                    module);
         for (bool tried = false;; tried = true) {
                 int status;

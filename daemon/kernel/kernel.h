@@ -64,6 +64,9 @@ typedef struct KernelOps {
         /* Withdraws the permit. done is not called any more. What the step's process is stuck in
          * goes on, but it does nothing further. */
         void (*cancel)(KernelOp *op);
+        /* What the host's tables say of a driver for a device: for plans. -ENODEV: there is no such
+         * device. */
+        int (*find_driver)(Kernel *k, const char *device, const char *driver, DriverWish *ret);
         /* Groups a left-behind step still works on (its lock is held); -1: not known yet. */
         int (*group_is_locked)(Kernel *k, unsigned group);
         Kernel *(*free)(Kernel *k);

@@ -11,6 +11,7 @@
 
 #include "kernel/linux-facts.h"
 #include "kernel/linux-override.h"
+#include "shared/driver-table.h"
 #include "util/strings.h"
 
 /* Room for the events of a few thousand VFs at once; as much of it as the host allows is had. */
@@ -431,6 +432,10 @@ void discovery_after_step(Discovery *d, const Step *step, bool succeeded, const 
                         on_override(device->name, 0, override, d);
                 (void)read_device(d, device->name);
         }
+}
+
+int discovery_find_driver(Discovery *d, const char *device, const char *driver, DriverWish *ret) {
+        return driver_table_find(&d->facts.sysfs, d->facts.release, device, driver, ret);
 }
 
 int discovery_node_ready(Discovery *d, unsigned group) {

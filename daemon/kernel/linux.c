@@ -519,6 +519,11 @@ static int linux_group_is_locked(Kernel *kernel, unsigned group) {
         return -1;
 }
 
+static int linux_find_driver(Kernel *kernel, const char *device, const char *driver,
+                             DriverWish *ret) {
+        return discovery_find_driver(((LinuxKernel *)kernel)->discovery, device, driver, ret);
+}
+
 static int linux_start(Kernel *kernel) {
         LinuxKernel *k = (LinuxKernel *)kernel;
         int r;
@@ -550,6 +555,7 @@ static const KernelOps linux_ops = {
         .start = linux_start,
         .run = linux_run,
         .cancel = linux_cancel,
+        .find_driver = linux_find_driver,
         .group_is_locked = linux_group_is_locked,
         .free = linux_free,
 };

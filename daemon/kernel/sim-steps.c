@@ -89,10 +89,23 @@ static int run_inspect(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, St
                              "IOMMU group %u is open in %s", g->id, who);
 }
 
+/* Is a driver of the module for that device? */
+static bool module_lists(Sim *sim, const SimDevice *d, const char *module) {
+        for (char **name = d ? d->matches : NULL; name && *name; name++) {
+                const SimDriver *driver = sim_driver(sim, *name);
+
+                if (driver && str_eq(driver->module, module))
+                        return true;
+        }
+        return false;
+}
+
 static int run_load_module(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
-        if (!driver_is_vfio(step->value))
+        if (!driver_is_vfio(step->value) && !module_lists(sim, d, step->value))
                 return refuse(ret, EPERM,
-                              str_format("\"%.40s\" is no VFIO module for PCI", step->value));
+                              str_format("the module \"%.40s\" is neither VFIO's nor for the "
+                                         "device of this step",
+                                         step->value));
         return sim_module_load(sim, step->value, &ret->value);
 }
 

@@ -385,6 +385,26 @@ static int sim_group_is_locked(Kernel *k, unsigned group) {
         return g && g->lock;
 }
 
+static int sim_find_driver(Kernel *k, const char *device, const char *driver, DriverWish *ret) {
+        const SimDriver *known = sim_driver((Sim *)k, driver);
+        const SimDevice *d = sim_device((Sim *)k, device);
+        _cleanup_driver_wish_ DriverWish w = { .match = DRIVER_MATCH_MISSING };
+
+        if (!d)
+                return -ENODEV;
+        if (str_set(&w.name, driver) < 0)
+                return -ENOMEM;
+        if (known)
+                w.match = strv_contains(d->matches, driver) ? DRIVER_MATCH_LISTED
+                                                            : DRIVER_MATCH_OTHER;
+        if (w.match == DRIVER_MATCH_LISTED && !known->loaded &&
+            str_set(&w.module, known->module) < 0)
+                return -ENOMEM;
+        *ret = w;
+        w = (DriverWish){};
+        return 0;
+}
+
 int sim_adopt_left_behind(Sim *sim, const Step *step, bool hangs) {
         SimGroup *g = sim_step_group(sim, step);
         SimOp *o;
@@ -493,6 +513,7 @@ static const KernelOps sim_ops = {
         .start = sim_start,
         .run = sim_run,
         .cancel = sim_cancel,
+        .find_driver = sim_find_driver,
         .group_is_locked = sim_group_is_locked,
         .free = sim_free,
 };

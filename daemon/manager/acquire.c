@@ -111,12 +111,12 @@ void inquiry_end_all(Manager *m) {
 }
 
 /* Adds what the group needs to the plan. */
-static int inquiry_add_group(Inquiry *q, const Group *g, const Terms *terms, uid_t uid) {
+static int inquiry_add_group(Inquiry *q, Group *g, const Terms *terms, uid_t uid) {
         _cleanup_plan_ Plan plan = PLAN_NULL;
         Step *longer;
         int r;
 
-        r = plan_claim(g, terms, uid, q->force, &plan, &q->obstacles);
+        r = manager_plan_claim(q->m, g, terms, uid, q->force, &plan, &q->obstacles);
         if (r < 0 || plan.n == 0)
                 return r;
         longer = realloc(q->plan.steps, (q->plan.n + plan.n) * sizeof(Step));
@@ -389,7 +389,7 @@ static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *wh
                 r = switch_hold(q->m, g, q);
                 if (r == 0) {
                         q->held[q->n_held++] = g->id;
-                        r = inquiry_add_group(q, g, &l->request.terms, l->request.uid);
+                        r = inquiry_add_group(q, g, &g->terms, l->request.uid);
                 }
         }
         if (r < 0)
@@ -513,6 +513,7 @@ static int explain(Inquiry *q, Fault *why) {
         _cleanup_free_ Group **groups = NULL;
         Request *request = &q->question;
         size_t n = 0;
+        Terms terms;
         int r;
 
         r = registry_choose(q->m->registry, request, q->avoid, why);
@@ -520,9 +521,10 @@ static int explain(Inquiry *q, Fault *why) {
                 r = registry_check(q->m->registry, request, &groups, &n, why);
         if (r == -ECANCELED)
                 r = explain_refusal(q, why);
+        terms = request_terms(request);
         for (size_t i = 0; r == 0 && i < n; i++)
                 if (groups[i]->count == 0)
-                        r = inquiry_add_group(q, groups[i], &request->terms, request->uid);
+                        r = inquiry_add_group(q, groups[i], &terms, request->uid);
         if (r == 0)
                 r = inquiry_inspect(q);
         if (r < 0 && r != -ECANCELED)

@@ -28,6 +28,10 @@ int manager_commit(Manager *m, Changes *c);
 /* Takes the policy over. */
 void manager_set_policy(Manager *m, Policy *policy);
 
+/* plan.c: plan_claim(), with what the kernel layer knows of the drivers that the terms name. */
+int manager_plan_claim(Manager *m, Group *g, const Terms *t, uid_t uid, bool force, Plan *ret,
+                       Obstacles *obstacles);
+
 /* switch.c: what runs a group's plan; Group.userdata */
 typedef struct Switch Switch;
 

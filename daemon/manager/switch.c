@@ -217,8 +217,8 @@ static int switch_begin(Switch *s) {
                 r = plan_restore(s->g, s->m->policy, &s->plan);
                 return r < 0 ? r : switch_run(s);
         }
-        r = plan_claim(s->g, &s->g->terms, s->g->node_uid, group_is_forced(s->g), &s->plan,
-                       &obstacles);
+        r = manager_plan_claim(s->m, s->g, &s->g->terms, s->g->node_uid, group_is_forced(s->g),
+                               &s->plan, &obstacles);
         if (r < 0)
                 return r;
         if (obstacles.n == 0)

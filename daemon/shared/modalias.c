@@ -89,6 +89,43 @@ int modalias_load(const Sysfs *s, const char *release, const char *prefix, Modal
         return 0;
 }
 
+/* "e1000e.alias=pci:v..." */
+static int modalias_add_info(Modalias *m, size_t *room, char *info, const char *prefix) {
+        char *value = strstr(info, ".alias=");
+
+        if (!value)
+                return 0;
+        *value = '\0';
+        value += strlen(".alias=");
+        return str_starts(value, prefix) ? modalias_add(m, room, value, info) : 0;
+}
+
+int modalias_load_builtin(const Sysfs *s, const char *release, const char *prefix, Modalias *ret) {
+        _cleanup_free_ char *path = NULL, *info = NULL;
+        _cleanup_(stream_close) FILE *f = NULL;
+        _cleanup_modalias_ Modalias m = MODALIAS_NULL;
+        size_t size = 0, room = 0;
+        int r;
+
+        path = str_format("lib/modules/%s/modules.builtin.modinfo", release);
+        if (!path)
+                return -ENOMEM;
+        r = sysfs_open_stream(s, path, &f);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        errno = 0;
+        while (f && getdelim(&info, &size, '\0', f) > 0) {
+                r = modalias_add_info(&m, &room, info, prefix);
+                if (r < 0)
+                        return r;
+        }
+        if (f && ferror(f))
+                return errno > 0 ? -errno : -EIO;
+        *ret = m;
+        m = MODALIAS_NULL;
+        return 0;
+}
+
 static size_t count_wildcards(const char *pattern) {
         size_t n = 0;
 

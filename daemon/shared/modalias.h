@@ -23,6 +23,8 @@ typedef struct Modalias {
 /* Reads the lines of modules.alias whose pattern begins with prefix ("vfio_", "pci:"). A missing
  * file is an empty table (kernels without modules). */
 int modalias_load(const Sysfs *s, const char *release, const char *prefix, Modalias *ret);
+/* The same of what is part of the kernel, by modules.builtin.modinfo. */
+int modalias_load_builtin(const Sysfs *s, const char *release, const char *prefix, Modalias *ret);
 void modalias_clear(Modalias *m);
 #define _cleanup_modalias_ _cleanup_(modalias_clear)
 

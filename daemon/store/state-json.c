@@ -50,12 +50,29 @@ static void put_owner(Builder *b, const Owner *owner) {
         put_string(b, "owner", owner->name);
 }
 
+static json_object *names_to_json(char *const *names) {
+        json_object *list = json_object_new_array();
+
+        for (; list && names && *names; names++) {
+                json_object *name = json_object_new_string(*names);
+
+                if (!name || json_object_array_add(list, name) < 0) {
+                        json_object_put(name);
+                        json_object_put(list);
+                        return NULL;
+                }
+        }
+        return list;
+}
+
 static json_object *terms_to_json(const Terms *t) {
         Builder b = builder_new();
 
         put_string(&b, "kind", owner_kind_to_string(t->kind));
         put_string(&b, "access", access_to_string(t->access));
         put_string(&b, "driver", t->driver);
+        if (t->devices)
+                put(&b, "devices", names_to_json(t->devices));
         put_string(&b, "default-domain-type", t->default_domain_type);
         put_string(&b, "reset", t->reset);
         return builder_finish(&b);
@@ -63,19 +80,12 @@ static json_object *terms_to_json(const Terms *t) {
 
 json_object *lease_to_json(const Lease *l) {
         const Request *q = &l->request;
-        json_object *devices = json_object_new_array();
         Builder b = builder_new();
 
-        for (char **d = q->devices; devices && d && *d; d++) {
-                json_object *name = json_object_new_string(*d);
-
-                if (!name || json_object_array_add(devices, name) < 0)
-                        b.failed = true;
-        }
         put_uint(&b, "version", STATE_VERSION);
         put_string(&b, "id", l->id);
         put_string(&b, "state", lease_state_to_string(l->state));
-        put(&b, "devices", devices);
+        put(&b, "devices", names_to_json(q->devices));
         put(&b, "terms", terms_to_json(&q->terms));
         put_owner(&b, &q->owner);
         put_uint(&b, "uid", q->uid);
@@ -213,34 +223,6 @@ static int check_version(json_object *o, const char **ret_why) {
         return 0;
 }
 
-static int get_terms(json_object *o, Terms *ret, const char **ret_why) {
-        json_object *t;
-        int r;
-
-        if (!json_object_object_get_ex(o, "terms", &t)) {
-                *ret_why = "has no terms";
-                return -EINVAL;
-        }
-        ret->kind = owner_kind_from_string(json_get_string(t, "kind"));
-        ret->access = access_from_string(json_get_string(t, "access"));
-        if (ret->kind < 0 || ret->access < 0) {
-                *ret_why = "has an unknown kind or access";
-                return -EINVAL;
-        }
-        r = get_string(t, "driver", false, &ret->driver, ret_why);
-        if (r == 0)
-                r = get_string(t, "default-domain-type", false, &ret->default_domain_type, ret_why);
-        if (r == 0)
-                r = get_string(t, "reset", false, &ret->reset, ret_why);
-        return r;
-}
-
-static int get_owner(json_object *o, Owner *ret, const char **ret_why) {
-        int r = get_uid(o, "owner-uid", &ret->uid, ret_why);
-
-        return r < 0 ? r : get_string(o, "owner", true, &ret->name, ret_why);
-}
-
 static int get_devices(json_object *o, char ***ret, const char **ret_why) {
         json_object *devices;
 
@@ -263,6 +245,36 @@ static int get_devices(json_object *o, char ***ret, const char **ret_why) {
                         return r;
         }
         return 0;
+}
+
+static int get_terms(json_object *o, Terms *ret, const char **ret_why) {
+        json_object *t;
+        int r;
+
+        if (!json_object_object_get_ex(o, "terms", &t)) {
+                *ret_why = "has no terms";
+                return -EINVAL;
+        }
+        ret->kind = owner_kind_from_string(json_get_string(t, "kind"));
+        ret->access = access_from_string(json_get_string(t, "access"));
+        if (ret->kind < 0 || ret->access < 0) {
+                *ret_why = "has an unknown kind or access";
+                return -EINVAL;
+        }
+        r = get_string(t, "driver", false, &ret->driver, ret_why);
+        if (r == 0 && json_object_object_get_ex(t, "devices", NULL))
+                r = get_devices(t, &ret->devices, ret_why);
+        if (r == 0)
+                r = get_string(t, "default-domain-type", false, &ret->default_domain_type, ret_why);
+        if (r == 0)
+                r = get_string(t, "reset", false, &ret->reset, ret_why);
+        return r;
+}
+
+static int get_owner(json_object *o, Owner *ret, const char **ret_why) {
+        int r = get_uid(o, "owner-uid", &ret->uid, ret_why);
+
+        return r < 0 ? r : get_string(o, "owner", true, &ret->name, ret_why);
 }
 
 static int get_holder(json_object *o, Request *q, const char **ret_why) {
@@ -415,6 +427,7 @@ void stored_group_clear(StoredGroup *g) {
         free(g->key);
         free(g->owner.name);
         free(g->terms.driver);
+        (void)strv_free(g->terms.devices);
         free(g->terms.default_domain_type);
         free(g->terms.reset);
         free(g->recorded_type);
