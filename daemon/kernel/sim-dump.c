@@ -120,13 +120,33 @@ static bool put_node(json_object *to, const char *name, const SimNode *node) {
                (node->granted == SIM_NOBODY || put_int(o, "granted", node->granted));
 }
 
+static bool put_cdevs(json_object *to, const SimGroup *g) {
+        json_object *list;
+
+        if (!sim_group_has_cdev(g))
+                return true;
+        list = put_array(to, "cdevs");
+        for (const SimDevice *d = g->devices; list && d; d = d->next) {
+                json_object *o;
+
+                if (d->cdev == SIM_CDEV_CLOSED)
+                        continue;
+                o = put_object(list, NULL);
+                if (!o || !put_string(o, "device", d->facts.name) ||
+                    !put_true(o, "bound", d->cdev == SIM_CDEV_BOUND))
+                        return false;
+        }
+        return list;
+}
+
 static bool put_group(json_object *to, const SimGroup *g) {
         json_object *o = put_object(to, NULL);
 
         return o && put_int(o, "group", g->id) && put_string(o, "type", g->type) &&
                put_string(o, "forced_type", g->forced_type) &&
                put_int(o, "owner_count", sim_group_owner_count(g)) &&
-               put_true(o, "claimed", g->claimed) &&
+               put_true(o, "claimed", g->claimed) && put_cdevs(o, g) &&
+               (g->mapped == 0 || put_int(o, "mapped", (int64_t)g->mapped)) &&
                (g->vfio_users == 0 || put_node(o, "node", &g->node)) &&
                (!g->node_granted || put_node(o, "node_former", &g->node_former));
 }
@@ -144,7 +164,8 @@ static bool put_files(json_object *to, const SimGroup *g, const SimFile *f) {
                (f->device ? put_string(o, "device", f->device->facts.name)
                           : put_int(o, "group", g->id)) &&
                put_int(o, "pid", f->pid) && put_string(o, "comm", f->comm) &&
-               put_int(o, "uid", f->uid) && put_true(o, "hidden", f->hidden);
+               put_int(o, "uid", f->uid) && put_true(o, "hidden", f->hidden) &&
+               put_true(o, "cdev", f->cdev);
 }
 
 static bool put_fault(json_object *to, const SimFault *f) {
@@ -187,6 +208,7 @@ static bool put_head(json_object *o, const Sim *sim) {
         return kernel && put_string(kernel, "version", sim->version) &&
                put(kernel, "strict_type", json_object_new_boolean(sim->strict_type)) &&
                put(kernel, "override_locks", json_object_new_boolean(sim->override_locks)) &&
+               put(kernel, "iommufd", json_object_new_boolean(sim->iommufd)) &&
                put(o, "iommu", json_object_new_boolean(sim->iommu)) &&
                put_string(o, "default_domain_type", sim->default_type) &&
                put_string(o, "persist", sim->persist) && put_latencies(o, sim);

@@ -206,6 +206,27 @@ static void event_close(Reader *rd, Sim *sim, json_object *o) {
                 refuse(rd, -ENOENT, strdup("close: nobody has it open"));
 }
 
+static void event_map(Reader *rd, Sim *sim, json_object *o) {
+        int64_t pid = 0, id = -1, bytes = 0;
+        unsigned mapped = 0;
+
+        (void)reader_int(rd, NULL, o, "group", 0, INT_MAX, &id);
+        if (!reader_int(rd, NULL, o, "pid", 1, INT_MAX, &pid) ||
+            !reader_int(rd, NULL, o, "bytes", 1, INT64_C(1) << 40, &bytes))
+                reader_fail(rd, NULL, "expected the \"pid\" of a process and how many \"bytes\"");
+        if (rd->error == 0)
+                reader_end(rd, NULL, o);
+        if (rd->error != 0)
+                return;
+        for (SimGroup *g = sim->groups; g; g = g->hh.next)
+                if ((id < 0 || g->id == (unsigned)id) &&
+                    sim_group_map(g, (pid_t)pid, (uint64_t)bytes))
+                        mapped++;
+        if (mapped == 0)
+                refuse(rd, -EBADF,
+                       str_format("map: process %d has no file to do that with", (int)pid));
+}
+
 static void event_in_use(Reader *rd, Sim *sim, json_object *o) {
         _cleanup_obstacles_ Obstacles obstacles = OBSTACLES_NULL;
         SimDevice *d = take_device(rd, sim, o);
@@ -233,17 +254,12 @@ static const struct {
         const char *name;
         void (*run)(Reader *rd, Sim *sim, json_object *o);
 } events[] = {
-        { "hotplug", event_hotplug },
-        { "unplug", event_unplug },
-        { "bind", event_bind },
-        { "unbind", event_unbind },
-        { "probe", event_probe },
-        { "override", event_override },
-        { "type", event_type },
-        { "open", event_open },
-        { "close", event_close },
-        { "in-use", event_in_use },
-        { "release-hang", event_release_hang },
+        { "hotplug", event_hotplug }, { "unplug", event_unplug },
+        { "bind", event_bind },       { "unbind", event_unbind },
+        { "probe", event_probe },     { "override", event_override },
+        { "type", event_type },       { "open", event_open },
+        { "close", event_close },     { "map", event_map },
+        { "in-use", event_in_use },   { "release-hang", event_release_hang },
 };
 
 static void run_event(Reader *rd, Sim *sim, json_object *o) {

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* /dev/vfio/N: when it is there, who may open it, who has it open, and the daemon's own claim. */
-#include <fcntl.h>
-#include <poll.h>
-#include <stdio.h>
-#include <sys/stat.h>
+/* /dev/vfio/N: when it is there, who may open it, and who has it or its devices open. */
+#include <string.h>
 
 #include "kernel/sim.h"
 #include "util/log.h"
@@ -63,12 +60,16 @@ static bool node_lets_in(const SimNode *n, uid_t uid) {
         return (n->mode & (uid == n->owner ? 0600 : 0006)) == (uid == n->owner ? 0600 : 0006);
 }
 
-bool sim_device_is_open(const SimDevice *d) {
+bool sim_device_has_opener(const SimDevice *d) {
         if (d->group)
                 for (const SimFile *f = d->group->files; f; f = f->next)
                         if (f->device == d)
                                 return true;
         return false;
+}
+
+bool sim_device_is_open(const SimDevice *d) {
+        return sim_pipe_is_open(&d->cdev_file) || sim_device_has_opener(d);
 }
 
 /* Is there an older file of the same process? It is named once. */
@@ -79,7 +80,7 @@ static bool is_named(const SimGroup *g, const SimFile *f) {
         return false;
 }
 
-char *sim_group_openers(const SimGroup *g, bool with_claim) {
+char *sim_group_openers(const SimGroup *g, bool with_kept) {
         char *who = strdup("");
         const char *comma = "";
 
@@ -90,9 +91,13 @@ char *sim_group_openers(const SimGroup *g, bool with_claim) {
                         goto oom;
                 comma = ", ";
         }
-        if (who && with_claim && g->claimed &&
+        if (who && with_kept && g->claimed &&
             str_append(&who, "%s%s (pid %d)", comma, program_invocation_short_name, (int)getpid()) <
                     0)
+                goto oom;
+        /* a pipe does not tell */
+        if (str_eq(who, "") && with_kept && sim_group_has_cdev(g) &&
+            str_set(&who, "whoever has files that were lent") < 0)
                 goto oom;
         return who;
 oom:
@@ -147,6 +152,32 @@ static bool process_has_group(const SimGroup *g, pid_t pid) {
         return false;
 }
 
+/* VFIO_DEVICE_BIND_IOMMUFD, which works once for a file: whoever has a duplicate later, has it from
+ * somebody who has one. Hidden ones lie somewhere, and nobody works with them. */
+static int bind_cdev(SimGroup *g, const SimFile *f, char **ret_message) {
+        const SimDevice *owner = sim_group_kernel_owner(g);
+        _cleanup_free_ char *who = NULL;
+
+        if (f->hidden || (f->device->cdev == SIM_CDEV_BOUND && sim_device_has_opener(f->device)))
+                return 0;
+        if (f->device->cdev == SIM_CDEV_BOUND)
+                return refuse(-EINVAL, ret_message,
+                              str_format("the file of %s that was lent was bound to an iommufd before",
+                                         f->device->facts.name));
+        for (const SimFile *i = g->files; i && !who; i = i->next)
+                if (!i->cdev)
+                        who = str_format("%s (pid %d)", i->comm, (int)i->pid);
+        if (who)
+                return refuse(-EBUSY, ret_message,
+                              str_format("/dev/vfio/%u is open by %s", g->id, who));
+        if (owner)
+                return refuse(-EPERM, ret_message,
+                              str_format("group %u is not viable: %s is bound to %s", g->id,
+                                         owner->facts.name, owner->facts.driver));
+        f->device->cdev = SIM_CDEV_BOUND;
+        return 0;
+}
+
 int sim_group_open(SimGroup *g, SimFile *f, bool lent, char **ret_message) {
         int r = 0;
 
@@ -155,13 +186,17 @@ int sim_group_open(SimGroup *g, SimFile *f, bool lent, char **ret_message) {
                               str_format("%s%s is not bound to a VFIO driver",
                                          f->device ? "" : "no device of the group: ",
                                          f->device ? f->device->facts.name : "it"));
-        if (f->device && (sim_device_is_open(f->device) || f->device->pending != SIM_PENDING_NONE))
+        f->cdev = lent && f->device && f->device->cdev != SIM_CDEV_CLOSED;
+        if (f->device && ((!f->cdev && sim_device_has_opener(f->device)) ||
+                          f->device->pending != SIM_PENDING_NONE))
                 return refuse(-EBUSY, ret_message,
                               str_format("%s is open already", f->device->facts.name));
-        if (lent && !g->claimed)
+        if (lent && !f->cdev && !g->claimed)
                 return refuse(-EBADF, ret_message,
-                              str_format("nobody has claimed group %u and could lend it", g->id));
-        if (!lent && !(f->device && process_has_group(g, f->pid)))
+                              str_format("no files of group %u were opened to be lent", g->id));
+        if (f->cdev)
+                r = bind_cdev(g, f, ret_message);
+        else if (!lent && !(f->device && process_has_group(g, f->pid)))
                 r = group_may_open(g, f, ret_message);
         if (r < 0)
                 return r;
@@ -183,131 +218,23 @@ unsigned sim_group_close(SimGroup *g, const SimDevice *device, pid_t pid) {
                 *i = f->next;
                 if (f->device && f->device->pending != SIM_PENDING_NONE)
                         sim_device_news(g->sim, f->device, SIM_SETTLE);
+                if (f->cdev)
+                        sim_cdev_settle(f->device);
                 sim_file_free(f);
                 closed++;
         }
-        if (closed > 0)
+        if (closed > 0) {
+                sim_group_settle(g);
                 sim_group_retry(g);
+        }
         return closed;
 }
 
-static char *claim_path(const SimGroup *g) {
-        return str_format("%s.group-%u", g->sim->persist, g->id);
-}
-
-/*
- * The group descriptor that is handed out is the writing end of a pipe, so that we see, as the
- * kernel does, when the last duplicate of it is closed, wherever it went. With a host that is
- * remembered the pipe has a name: a claim whose descriptors outlive the daemon outlives it too.
- */
-static int claim_pipe(const SimGroup *g, int ret[2]) {
-        _cleanup_close_ int reading = -EBADF, writing = -EBADF;
-        _cleanup_free_ char *path = NULL;
-
-        if (!g->sim->persist)
-                return pipe2(ret, O_CLOEXEC) < 0 ? -errno : 0;
-        path = claim_path(g);
-        if (!path)
-                return -ENOMEM;
-        if (mkfifo(path, 0600) < 0 && errno != EEXIST)
-                return -errno;
-        reading = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-        if (reading < 0)
-                return -errno;
-        writing = open(path, O_WRONLY | O_CLOEXEC);
-        if (writing < 0)
-                return -errno;
-        ret[0] = TAKE_FD(reading);
-        ret[1] = TAKE_FD(writing);
-        return 0;
-}
-
-static int on_claim_hangup(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-        SimGroup *g = userdata;
-
-        sim_group_unclaim(g);
-        sim_save(g->sim);
-        sim_group_retry(g);
-        return 0;
-}
-
-/* Takes the reading end over in any case. */
-static int claim_keep(SimGroup *g, int reading) {
-        _cleanup_close_ int fd = reading;
-        int r;
-
-        /* only the hang-up: who writes into it must not keep us busy */
-        r = sd_event_add_io(g->sim->event, &g->claim_watch, fd, 0, on_claim_hangup, g);
-        if (r < 0)
-                return r;
-        /* before steps: closing, then running a step, happens in that order */
-        r = sd_event_source_set_priority(g->claim_watch, SD_EVENT_PRIORITY_IMPORTANT);
-        if (r < 0) {
-                g->claim_watch = sd_event_source_disable_unref(g->claim_watch);
-                return r;
-        }
-        g->claim_fd = TAKE_FD(fd);
-        g->claimed = true;
-        return 0;
-}
-
-int sim_group_claim(SimGroup *g, VfioFiles *ret) {
-        _cleanup_close_ int container = open("/dev/null", O_RDWR | O_CLOEXEC), group = -EBADF;
-        int ends[2], r;
-
-        if (container < 0)
-                return -errno;
-        r = claim_pipe(g, ends);
-        if (r < 0)
-                return r;
-        group = ends[1];
-        r = claim_keep(g, ends[0]);
-        if (r < 0)
-                return r;
-        r = vfio_files_add(ret, FILE_CONTAINER, NULL, container);
-        if (r < 0)
-                return r;
-        TAKE_FD(container);
-        r = vfio_files_add(ret, FILE_GROUP, NULL, group);
-        if (r == 0)
-                TAKE_FD(group);
-        return r;
-}
-
-int sim_group_claim_adopt(SimGroup *g) {
-        struct pollfd p = { .fd = -EBADF };
-        int ends[2], r;
-
-        if (!g->sim->persist) {
-                sim_group_unclaim(g); /* its descriptors were in a process that is gone */
-                return 0;
-        }
-        r = claim_pipe(g, ends);
-        if (r < 0)
-                return r;
-        /* only after a writer was there and went does a reader see a hang-up */
-        safe_close(ends[1]);
-        p.fd = ends[0];
-        if (poll(&p, 1, 0) < 0) {
-                r = -errno;
-                safe_close(ends[0]);
-                return r;
-        }
-        if (!(p.revents & POLLHUP))
-                return claim_keep(g, ends[0]);
-        safe_close(ends[0]);
-        sim_group_unclaim(g);
-        return 0;
-}
-
-void sim_group_unclaim(SimGroup *g) {
-        _cleanup_free_ char *path = NULL;
-
-        if (!g->claimed)
-                return;
-        g->claim_watch = sd_event_source_disable_unref(g->claim_watch);
-        g->claim_fd = safe_close(g->claim_fd);
-        if (g->sim->persist && (path = claim_path(g)))
-                (void)unlink(path);
-        g->claimed = false;
+bool sim_group_map(SimGroup *g, pid_t pid, uint64_t bytes) {
+        for (const SimFile *f = g->files; f; f = f->next)
+                if (f->pid == pid && !(f->cdev && f->device->cdev != SIM_CDEV_BOUND)) {
+                        g->mapped += bytes;
+                        return true;
+                }
+        return false;
 }

@@ -59,6 +59,7 @@ SimDevice *sim_device_free(SimDevice *d) {
         (void)strv_free(d->reset);
         (void)strv_free(d->remembered);
         obstacles_clear(&d->in_use);
+        sim_pipe_close(&d->cdev_file, NULL);
         free(d);
         return NULL;
 }
@@ -74,8 +75,7 @@ SimGroup *sim_group_free(SimGroup *g) {
         if (!g)
                 return NULL;
         sd_event_source_unref(g->udev);
-        sd_event_source_unref(g->claim_watch);
-        safe_close(g->claim_fd);
+        sim_pipe_close(&g->claim, NULL);
         while (g->files) {
                 SimFile *f = g->files;
 
@@ -98,7 +98,7 @@ SimGroup *sim_group_get(Sim *sim, unsigned id) {
         new = malloc(sizeof(SimGroup));
         if (!new)
                 return NULL;
-        *new = (SimGroup){ .id = id, .node = SIM_NODE_NEW, .claim_fd = -EBADF, .sim = sim };
+        *new = (SimGroup){ .id = id, .node = SIM_NODE_NEW, .claim = SIM_PIPE_NULL, .sim = sim };
         if (str_set(&new->type, sim->default_type) < 0)
                 return NULL;
         HASH_ADD(hh, sim->groups, id, sizeof(new->id), new);
@@ -145,7 +145,13 @@ int sim_device_add(Sim *sim, SimDevice *d) {
 }
 
 bool sim_group_is_claimed(const SimGroup *g) {
-        return g->claimed || g->files;
+        for (const SimFile *f = g->files; f; f = f->next)
+                if (!f->cdev)
+                        return true;
+        for (const SimDevice *d = g->devices; d; d = d->next)
+                if (d->cdev == SIM_CDEV_BOUND)
+                        return true;
+        return g->claimed;
 }
 
 unsigned sim_group_owner_count(const SimGroup *g) {

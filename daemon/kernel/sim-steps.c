@@ -9,6 +9,7 @@
 #include "util/strings.h"
 
 typedef int (*StepRun)(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret);
+typedef int (*FilesRun)(SimGroup *g, const Step *step, VfioFiles *files, StepResult *ret);
 
 static int answer(char **p, char *text) {
         if (!text)
@@ -244,29 +245,156 @@ static int run_revoke_node(Sim *sim, SimDevice *d, SimGroup *g, const Step *step
         return answer(&ret->value, sim_node_to_string(&g->node));
 }
 
-static int run_wait_closed(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
-        int r;
+static int wait_for_openers(const SimGroup *g, StepResult *ret) {
+        int r = answer(&ret->text, sim_group_openers(g, true));
 
-        if (g->vfio_users == 0)
-                return -ENOENT;
-        if (!sim_group_is_claimed(g))
-                return 0;
-        r = answer(&ret->text, sim_group_openers(g, true));
         return r < 0 ? r : SIM_WAITS;
 }
 
-static int run_claim(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+static int run_wait_closed(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+        if (g->vfio_users == 0)
+                return -ENOENT;
+        return sim_group_is_claimed(g) ? wait_for_openers(g, ret) : 0;
+}
+
+static int no_node(const SimGroup *g, StepResult *ret) {
+        return refuse(ret, ENOENT,
+                      str_format("IOMMU group %u has no VFIO node: no device of it is bound "
+                                 "to a VFIO driver",
+                                 g->id));
+}
+
+static int not_viable(const SimGroup *g, const SimDevice *owner, StepResult *ret) {
+        return refuse(ret, EPERM,
+                      str_format("IOMMU group %u is not viable: %s is bound to %s", g->id,
+                                 owner->facts.name, owner->facts.driver));
+}
+
+static int no_iommufd(StepResult *ret) {
+        return refuse(ret, EOPNOTSUPP,
+                      strdup("this kernel has no /dev/iommu or no /dev/vfio/devices: ask for the "
+                             "interface container"));
+}
+
+/* Only the container's own node keeps a second one out; for the others there is a scan. */
+static int check_closed(const SimGroup *g, VfioInterface interface, StepResult *ret) {
+        bool claimed = interface == VFIO_INTERFACE_CONTAINER && sim_group_is_claimed(g);
+        _cleanup_free_ char *who = sim_group_openers(g, true);
+
+        if (!who)
+                return -ENOMEM;
+        if (!claimed && str_empty(who))
+                return 0;
+        return refuse(ret, EBUSY,
+                      str_format("IOMMU group %u is open in %s: it can be lent once that is closed",
+                                 g->id,
+                                 str_empty(who) ? "a process that /proc does not show" : who));
+}
+
+static int lend_container(SimGroup *g, StepResult *ret) {
         const SimDevice *owner = sim_group_kernel_owner(g);
+
+        return owner ? not_viable(g, owner, ret) : sim_group_claim(g, &ret->files);
+}
+
+static int run_lend(SimGroup *g, const Step *step, VfioFiles *files, StepResult *ret) {
+        VfioInterface interface = step->value ? vfio_interface_from_string(step->value)
+                                              : VFIO_INTERFACE_AUTO;
         int r;
 
-        r = run_wait_closed(sim, d, g, step, ret);
-        if (r != 0)
-                return r;
-        if (owner)
-                return refuse(ret, EPERM,
-                              str_format("IOMMU group %u is not viable: %s is bound to %s", g->id,
-                                         owner->facts.name, owner->facts.driver));
-        return sim_group_claim(g, &ret->files);
+        if ((int)interface < 0)
+                return -EINVAL;
+        if (interface == VFIO_INTERFACE_AUTO)
+                interface = g->sim->iommufd ? VFIO_INTERFACE_IOMMUFD : VFIO_INTERFACE_CONTAINER;
+        if (g->vfio_users == 0)
+                return no_node(g, ret);
+        if (interface == VFIO_INTERFACE_IOMMUFD && !g->sim->iommufd)
+                return no_iommufd(ret);
+        r = check_closed(g, interface, ret);
+        if (r == 0)
+                r = interface == VFIO_INTERFACE_IOMMUFD
+                            ? sim_group_open_cdevs(g, SIM_CDEV_OPEN, &ret->files)
+                            : lend_container(g, ret);
+        return r < 0 ? r : str_set(&ret->value, vfio_interface_to_string(interface));
+}
+
+/* The interface that the files are of, or -EINVAL. */
+static VfioInterface find_interface(const VfioFiles *files) {
+        bool container = vfio_files_get(files, FILE_CONTAINER, NULL) >= 0;
+        bool group = vfio_files_get(files, FILE_GROUP, NULL) >= 0;
+        bool iommufd = vfio_files_get(files, FILE_IOMMUFD, NULL) >= 0;
+
+        if (container && group && files->n == 2)
+                return VFIO_INTERFACE_CONTAINER;
+        return iommufd && !container && !group ? VFIO_INTERFACE_IOMMUFD : _VFIO_INTERFACE_INVALID;
+}
+
+static int not_kept(const SimGroup *g, StepResult *ret) {
+        return refuse(ret, EPERM,
+                      str_format("these are not the files that were opened of IOMMU group %u",
+                                 g->id));
+}
+
+static int run_reclaim(SimGroup *g, const Step *step, VfioFiles *files, StepResult *ret) {
+        if ((int)find_interface(files) < 0)
+                return -EINVAL;
+        if (g->vfio_users == 0)
+                return 0; /* what was mapped went with the last device */
+        if (!sim_group_kept_are(g, files))
+                return not_kept(g, ret);
+        g->mapped = 0;
+        return 0;
+}
+
+/* The group never leaves its blocking domain: it goes from one container into another. */
+static int change_container(SimGroup *g, const VfioFiles *files, StepResult *ret) {
+        if (g->vfio_users == 0)
+                return refuse(ret, ESTALE,
+                              str_format("IOMMU group %u has no VFIO node any more", g->id));
+        if (!sim_group_kept_are(g, files))
+                return not_kept(g, ret);
+        for (const SimFile *f = g->files; f; f = f->next)
+                if (f->device)
+                        return wait_for_openers(g, ret);
+        return sim_group_renew_claim(g, files, &ret->files);
+}
+
+static int claim_container(SimGroup *g, StepResult *ret) {
+        const SimDevice *owner = sim_group_kernel_owner(g);
+
+        if (g->vfio_users == 0)
+                return no_node(g, ret);
+        if (sim_group_is_claimed(g))
+                return wait_for_openers(g, ret);
+        return owner ? not_viable(g, owner, ret) : sim_group_claim(g, &ret->files);
+}
+
+static int claim_cdevs(SimGroup *g, VfioFiles *files, StepResult *ret) {
+        const SimDevice *owner = sim_group_kernel_owner(g);
+
+        if (g->vfio_users == 0)
+                return no_node(g, ret);
+        if (!g->sim->iommufd)
+                return no_iommufd(ret);
+        vfio_files_clear(files); /* or we would wait for ourselves */
+        if (sim_group_is_claimed(g) || sim_group_has_cdev(g))
+                return wait_for_openers(g, ret);
+        return owner ? not_viable(g, owner, ret)
+                     : sim_group_open_cdevs(g, SIM_CDEV_BOUND, &ret->files);
+}
+
+static int run_claim(SimGroup *g, const Step *step, VfioFiles *files, StepResult *ret) {
+        VfioInterface interface = step->value ? vfio_interface_from_string(step->value)
+                                              : VFIO_INTERFACE_CONTAINER;
+
+        if (interface != VFIO_INTERFACE_IOMMUFD && interface != VFIO_INTERFACE_CONTAINER)
+                return -EINVAL;
+        /* closed by an earlier turn of the same step, if it waits */
+        if (files->n > 0 && find_interface(files) != interface)
+                return -EINVAL;
+        if (interface == VFIO_INTERFACE_IOMMUFD)
+                return claim_cdevs(g, files, ret);
+        return files->n > 0 ? change_container(g, files, ret) : claim_container(g, ret);
 }
 
 static int run_reset(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
@@ -283,9 +411,10 @@ static int run_reset(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, Step
 
 static const struct {
         StepRun run;
-        bool device;    /* of one device; otherwise of a group, or of neither */
-        bool value;     /* cannot be without */
-        bool in_kernel; /* one system call, which goes on without its process */
+        bool device;       /* of one device; otherwise of a group, or of neither */
+        bool value;        /* cannot be without */
+        bool in_kernel;    /* one system call, which goes on without its process */
+        FilesRun on_files; /* in place of run */
 } steps[_STEP_KIND_MAX] = {
         [STEP_INSPECT] = { run_inspect, .device = true },
         [STEP_LOAD_MODULE] = { run_load_module, .value = true, .in_kernel = true },
@@ -298,7 +427,9 @@ static const struct {
         [STEP_GRANT_NODE] = { run_grant_node, .in_kernel = true },
         [STEP_REVOKE_NODE] = { run_revoke_node, .in_kernel = true },
         [STEP_WAIT_CLOSED] = { run_wait_closed },
-        [STEP_CLAIM] = { run_claim },
+        [STEP_LEND] = { .on_files = run_lend },
+        [STEP_RECLAIM] = { .on_files = run_reclaim },
+        [STEP_CLAIM] = { .on_files = run_claim },
         [STEP_RESET] = { run_reset, .device = true, .value = true, .in_kernel = true },
         /* STEP_RELEASE: the daemon closes its descriptors, and we see it */
 };
@@ -337,15 +468,17 @@ static int check_place(const SimDevice *d, const SimGroup *g, const Step *step, 
         return 0;
 }
 
-int sim_step_run(Sim *sim, const Step *step, StepResult *ret) {
+int sim_step_run(Sim *sim, const Step *step, VfioFiles *files, StepResult *ret) {
         SimDevice *d = step->device ? sim_device(sim, step->device) : NULL;
         SimGroup *g = sim_step_group(sim, step);
         int r;
 
-        if (!steps[step->kind].run || (steps[step->kind].value && str_empty(step->value)))
+        if ((!steps[step->kind].run && !steps[step->kind].on_files) ||
+            (steps[step->kind].value && str_empty(step->value)))
                 return -EINVAL;
         r = check_place(d, g, step, ret);
-        if (r == 0)
-                r = steps[step->kind].run(sim, d, g, step, ret);
-        return r;
+        if (r != 0)
+                return r;
+        return steps[step->kind].run ? steps[step->kind].run(sim, d, g, step, ret)
+                                     : steps[step->kind].on_files(g, step, files, ret);
 }

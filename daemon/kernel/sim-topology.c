@@ -50,6 +50,7 @@ static void read_kernel(Reader *rd, Sim *sim, json_object *o) {
         read_version(rd, &here, sim, table, "version");
         reader_bool(rd, &here, table, "strict_type", &sim->strict_type);
         reader_bool(rd, &here, table, "override_locks", &sim->override_locks);
+        reader_bool(rd, &here, table, "iommufd", &sim->iommufd);
         if (rd->error == 0)
                 reader_end(rd, &here, table);
 }
@@ -239,6 +240,7 @@ SimDevice *sim_topology_device(Reader *rd, const Place *at, Sim *sim, json_objec
         }
         f = &d->facts;
         *f = DEVICE_FACTS_NULL;
+        d->cdev_file = SIM_PIPE_NULL;
         if (str_set(&f->bus, "pci") < 0)
                 reader_oom(rd);
         reader_string(rd, at, o, "name", &f->name);
@@ -322,6 +324,32 @@ static void set_group_type(Reader *rd, SimGroup *g, const char *type) {
                         reader_oom(rd);
 }
 
+static void read_cdev(Reader *rd, const Place *at, json_object *o, void *userdata) {
+        _cleanup_free_ char *name = NULL;
+        const SimGroup *g = userdata;
+        bool bound = false;
+        SimDevice *d;
+
+        reader_string(rd, at, o, "device", &name);
+        reader_bool(rd, at, o, "bound", &bound);
+        if (rd->error != 0)
+                return;
+        reader_end(rd, at, o);
+        d = name ? sim_device(g->sim, name) : NULL;
+        if (!d || d->group != g || !driver_is_vfio(d->facts.driver))
+                reader_fail(rd, at,
+                            "expected a \"device\" of the group that is bound to a VFIO driver");
+        else
+                d->cdev = bound ? SIM_CDEV_BOUND : SIM_CDEV_OPEN;
+}
+
+static void read_mapped(Reader *rd, const Place *at, json_object *o, SimGroup *g) {
+        int64_t mapped = 0;
+
+        if (reader_int(rd, at, o, "mapped", 0, INT64_MAX, &mapped))
+                g->mapped = (uint64_t)mapped;
+}
+
 static void read_group(Reader *rd, const Place *at, json_object *o, void *userdata) {
         _cleanup_json_ json_object *owner_count = NULL;
         const Place here = { .up = at, .key = "group" };
@@ -342,6 +370,8 @@ static void read_group(Reader *rd, const Place *at, json_object *o, void *userda
         read_node(rd, at, o, "node", &g->node, &there);
         read_node(rd, at, o, "node_former", &g->node_former, &g->node_granted);
         reader_bool(rd, at, o, "claimed", &g->claimed);
+        reader_each(rd, at, o, "cdevs", read_cdev, g);
+        read_mapped(rd, at, o, g);
         owner_count = reader_take(rd, at, o, "owner_count", json_type_int); /* follows */
         if (rd->error != 0)
                 return;
@@ -392,10 +422,17 @@ void sim_topology_file(Reader *rd, const Place *at, Sim *sim, json_object *o, Si
 static void read_open(Reader *rd, const Place *at, json_object *o, void *userdata) {
         _cleanup_(sim_file_freep) SimFile *f = NULL;
         SimGroup *g = NULL;
+        bool cdev = false;
 
+        reader_bool(rd, at, o, "cdev", &cdev);
         sim_topology_file(rd, at, userdata, o, &g, &f);
         if (rd->error != 0)
                 return;
+        f->cdev = cdev;
+        if (cdev && (!f->device || f->device->cdev == SIM_CDEV_CLOSED)) {
+                reader_fail(rd, at, "no such \"device\" is among the \"cdevs\" of its group");
+                return;
+        }
         reader_end(rd, at, o);
         if (g->vfio_users == 0 || g->kernel_users > 0) {
                 reader_fail(rd, at, "group %u could not be opened", g->id);

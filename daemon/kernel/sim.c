@@ -27,6 +27,7 @@ typedef enum OpState {
 struct SimOp {
         KernelOp op; /* done is NULL once the operation was given up */
         Step step;
+        VfioFiles files; /* that it works on */
         OpState state;
         bool begun; /* has its lock, its fault is decided */
         SimGroup *locked;
@@ -64,6 +65,7 @@ static SimOp *op_free(SimOp *o) {
         sd_event_source_disable_unref(o->deadline);
         op_unlock(o);
         step_clear(&o->step);
+        vfio_files_clear(&o->files);
         free(o->who);
         free(o);
         return NULL;
@@ -204,7 +206,7 @@ static void op_act(SimOp *o) {
                 return;
         }
         if (!op_fault(o, &result)) {
-                r = sim_step_run(op_sim(o), &o->step, &result);
+                r = sim_step_run(op_sim(o), &o->step, &o->files, &result);
                 if (r == SIM_WAITS) {
                         op_wait(o, &result);
                         return;
@@ -359,6 +361,11 @@ static int sim_run(Kernel *k, const Step *step, const VfioFiles *files, uint64_t
         r = op_new(sim, step, &o);
         if (r < 0)
                 return r;
+        if (files) {
+                r = vfio_files_copy(files, &o->files);
+                if (r < 0)
+                        return r;
+        }
         o->op.done = done;
         o->op.userdata = userdata;
         o->deadline_usec = deadline_usec;
@@ -445,12 +452,11 @@ static int sim_start(Kernel *k) {
         r = sd_event_add_defer(sim->event, &sim->wake, on_wake, sim);
         if (r < 0)
                 return r;
-        for (g = sim->groups; g; g = g->hh.next)
-                if (g->claimed) {
-                        r = sim_group_claim_adopt(g);
-                        if (r < 0)
-                                return r;
-                }
+        for (g = sim->groups; g; g = g->hh.next) {
+                r = sim_group_adopt_kept(g);
+                if (r < 0)
+                        return r;
+        }
         tell_news(sim);
         sim_save(sim);
         return 0;

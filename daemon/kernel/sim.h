@@ -3,9 +3,10 @@
 
 /*
  * The simulated host, inside. sim.c runs operations and tells what changed; sim-host.c is the
- * model of the kernel, sim-files.c that of the VFIO nodes and who has them open, sim-steps.c says
- * what each step does; sim-topology.c and sim-dump.c read and write the host as JSON;
- * sim-faults.c and sim-events.c are what tests and demonstrations do to it.
+ * model of the kernel, sim-files.c that of the VFIO nodes and who has them open, sim-kept.c that of
+ * the files that steps open for the daemon; sim-steps.c says what each step does; sim-topology.c
+ * and sim-dump.c read and write the host as JSON; sim-faults.c and sim-events.c are what tests and
+ * demonstrations do to it.
  */
 
 #define HASH_NONFATAL_OOM 1 /* a lack of memory leaves hh.tbl NULL instead of ending the process */
@@ -53,6 +54,21 @@ typedef enum SimPending {
         SIM_PENDING_UNPLUG,
 } SimPending;
 
+/* Tells when the last duplicate of a file that a step handed out is closed. */
+typedef struct SimPipe {
+        int reading; /* -EBADF: there is no such file */
+        sd_event_source *watch;
+} SimPipe;
+
+#define SIM_PIPE_NULL ((SimPipe){ .reading = -EBADF })
+
+/* The device's own node, /dev/vfio/devices/vfioX, as a step opened it. */
+typedef enum SimCdev {
+        SIM_CDEV_CLOSED,
+        SIM_CDEV_OPEN,
+        SIM_CDEV_BOUND, /* to an iommufd: it has the group claimed */
+} SimCdev;
+
 typedef struct SimDevice {
         DeviceFacts facts;
         SimGroup *group;   /* NULL: none */
@@ -61,6 +77,8 @@ typedef struct SimDevice {
         char **remembered; /* drivers that it had when a step first touched it */
         Obstacles in_use;
         SimPending pending;
+        SimCdev cdev;
+        SimPipe cdev_file;
         unsigned news; /* SIM_SEEN... */
         struct SimDevice *news_next;
         struct SimDevice *next; /* SimGroup.devices */
@@ -76,14 +94,16 @@ typedef struct SimNode {
 
 #define SIM_NODE_NEW ((SimNode){ .mode = 0600, .granted = SIM_NOBODY })
 
-/* A VFIO file that a process has open: the group's, or one of its devices'. Whoever has one
- * has the group claimed too: that is what programs open it for. */
+/* A VFIO file that a process has open: the group's, or one of its devices'. Whoever has one has the
+ * group claimed too: that is what programs open it for; except that a file of ours which he has a
+ * duplicate of claims the group only once it is bound. */
 typedef struct SimFile {
         SimDevice *device; /* NULL: the group's */
         pid_t pid;
         char *comm;
         uid_t uid;
         bool hidden; /* from a scan of /proc: in a socket's queue, io_uring, KVM... */
+        bool cdev;   /* a duplicate of the file of SimDevice.cdev */
         struct SimFile *next;
 } SimFile;
 
@@ -99,10 +119,10 @@ struct SimGroup {
         bool node_ready, node_granted; /* udev is done with it; node_former is valid */
         sd_event_source *udev;
         SimFile *files;
-        bool claimed; /* by STEP_CLAIM */
-        int claim_fd; /* hangs up when the last descriptor of the claim is closed */
-        sd_event_source *claim_watch;
-        SimOp *lock; /* the operation whose process has the group's lock file */
+        bool claimed;    /* by a container of ours: STEP_LEND, STEP_CLAIM */
+        SimPipe claim;   /* its group file */
+        uint64_t mapped; /* bytes that devices of the group reach */
+        SimOp *lock;     /* the operation whose process has the group's lock file */
         Sim *sim;
         UT_hash_handle hh;
 };
@@ -135,6 +155,7 @@ struct Sim {
         char *version;
         bool strict_type;    /* it changes only for one device, without a driver (before 6.4) */
         bool override_locks; /* driver_override takes the device's lock (before 6.12) */
+        bool iommufd;        /* the kernel has it, and nodes of single devices */
         bool iommu, told_ready;
         char *default_type; /* what "auto" means where nothing is forced */
         uint64_t latency_usec[_STEP_KIND_MAX];
@@ -198,28 +219,58 @@ void sim_device_unplug(Sim *sim, SimDevice *d);
 /* Who is stuck with the device goes on, if nobody has it open any more. */
 void sim_device_settle(Sim *sim, SimDevice *d);
 
+/* sim-pipe.c. path: of a pipe with a name; NULL: it has none. */
+int sim_pipe_open(SimPipe *p, sd_event *event, const char *path, sd_event_io_handler_t closed,
+                  void *userdata, int *ret);
+/* Is the other end of a former run still open somewhere? */
+int sim_pipe_adopt(SimPipe *p, sd_event *event, const char *path, sd_event_io_handler_t closed,
+                   void *userdata);
+void sim_pipe_close(SimPipe *p, const char *path);
+bool sim_pipe_is_open(const SimPipe *p);
+/* Is it the other end? */
+bool sim_pipe_is_end(const SimPipe *p, int fd);
+
 /* sim-files.c: VFIO nodes and files */
 void sim_node_appear(SimGroup *g);
 void sim_node_vanish(SimGroup *g);
 bool sim_device_is_open(const SimDevice *d);
-/* "dpdk-testpmd (pid 4711), ..." without hidden files; NULL on lack of memory. */
-char *sim_group_openers(const SimGroup *g, bool with_claim);
+/* Has a process any file of it open? Unlike sim_device_is_open(), without what steps opened. */
+bool sim_device_has_opener(const SimDevice *d);
+/* "dpdk-testpmd (pid 4711), ..." without hidden files; NULL on lack of memory. with_kept: we too. */
+char *sim_group_openers(const SimGroup *g, bool with_kept);
 SimFile *sim_file_free(SimFile *f);
 DEFINE_CLEANUP(SimFile *, sim_file_free);
-/* device NULL: the group's file. lent: by way of the descriptors of STEP_CLAIM. Takes over f. */
+/* lent: by way of files that a step opened. Takes over f. */
 int sim_group_open(SimGroup *g, SimFile *f, bool lent, char **ret_message);
 /* Closes files of the group: those of a device or all, those of a process or all. Returns
  * how many. */
 unsigned sim_group_close(SimGroup *g, const SimDevice *device, pid_t pid);
-/* STEP_CLAIM, once nobody else has it open. */
-int sim_group_claim(SimGroup *g, VfioFiles *ret);
-/* Is the claim of a former run still held by somebody? */
-int sim_group_claim_adopt(SimGroup *g);
-void sim_group_unclaim(SimGroup *g);
+/* The process maps memory, if it has a file that it can do that with. */
+bool sim_group_map(SimGroup *g, pid_t pid, uint64_t bytes);
 char *sim_node_to_string(const SimNode *n);
 
+/* sim-kept.c: files of ours, which steps open and the daemon keeps and lends */
+/* A container with the group in it. */
+int sim_group_claim(SimGroup *g, VfioFiles *ret);
+/* The same with another container, without letting go in between. files: those it is claimed by. */
+int sim_group_renew_claim(SimGroup *g, const VfioFiles *files, VfioFiles *ret);
+void sim_group_unclaim(SimGroup *g);
+/* An iommufd, and a file of each device that is bound to a VFIO driver. */
+int sim_group_open_cdevs(SimGroup *g, SimCdev state, VfioFiles *ret);
+/* Has anybody such a file? */
+bool sim_group_has_cdev(const SimGroup *g);
+/* Perhaps nobody has the file of SimDevice.cdev any more. */
+void sim_cdev_settle(SimDevice *d);
+/* Perhaps nobody has the group claimed any more: then what was mapped is not any more, either. */
+void sim_group_settle(SimGroup *g);
+/* Are these the files that were handed out? */
+bool sim_group_kept_are(const SimGroup *g, const VfioFiles *files);
+/* Which of a former run's files does somebody still have? */
+int sim_group_adopt_kept(SimGroup *g);
+
 /* sim-steps.c */
-int sim_step_run(Sim *sim, const Step *step, StepResult *ret);
+/* files: what the step works on; it may close them. */
+int sim_step_run(Sim *sim, const Step *step, VfioFiles *files, StepResult *ret);
 /* The group whose lock the step's process takes; NULL: none. */
 SimGroup *sim_step_group(Sim *sim, const Step *step);
 /* The operation is a system call that goes on when its process is left behind. */

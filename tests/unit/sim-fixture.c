@@ -133,11 +133,16 @@ static void on_done(KernelOp *op, StepResult *result, void *userdata) {
         *result = STEP_RESULT_NULL;
 }
 
-void run_begin(Host *h, Run *r, const Step *s, uint64_t deadline_usec) {
+void run_begin_files(Host *h, Run *r, const Step *s, const VfioFiles *files,
+                     uint64_t deadline_usec) {
         *r = (Run){ .host = h, .result = STEP_RESULT_NULL };
-        assert_int_equal(h->kernel->ops->run(h->kernel, s, NULL, deadline_usec, on_done, r, &r->op),
+        assert_int_equal(h->kernel->ops->run(h->kernel, s, files, deadline_usec, on_done, r, &r->op),
                          0);
         assert_int_equal(r->done, 0); /* never from inside */
+}
+
+void run_begin(Host *h, Run *r, const Step *s, uint64_t deadline_usec) {
+        run_begin_files(h, r, s, NULL, deadline_usec);
 }
 
 static uint64_t now_usec(void) {
@@ -174,6 +179,18 @@ int step(Host *h, StepKind kind, const char *device, unsigned group, const char 
 
         run_begin(h, &r,
                   &(Step){ .kind = kind, .device = d, .group = group, .value = v, .uid = 1000 }, 0);
+        run_finish(&r);
+        step_result_clear(&h->result);
+        h->result = r.result;
+        r.result = STEP_RESULT_NULL;
+        return h->result.error;
+}
+
+int step_files(Host *h, StepKind kind, unsigned group, const char *value, const VfioFiles *files) {
+        _cleanup_free_ char *v = value ? strdup(value) : NULL;
+        _cleanup_run_ Run r = {};
+
+        run_begin_files(h, &r, &(Step){ .kind = kind, .group = group, .value = v }, files, 0);
         run_finish(&r);
         step_result_clear(&h->result);
         h->result = r.result;

@@ -43,6 +43,9 @@ void host_free(Host *h);
 #define _cleanup_host_ _cleanup_(host_free)
 
 void run_begin(Host *h, Run *r, const Step *step, uint64_t deadline_usec);
+/* The same with files that the step works on. */
+void run_begin_files(Host *h, Run *r, const Step *step, const VfioFiles *files,
+                     uint64_t deadline_usec);
 /* Turns of the event loop until it is done. */
 void run_finish(Run *r);
 /* Everything that can go on now has gone on. */
@@ -52,6 +55,7 @@ void run_clear(Run *r);
 
 /* Begins and finishes; the errno. */
 int step(Host *h, StepKind kind, const char *device, unsigned group, const char *value);
+int step_files(Host *h, StepKind kind, unsigned group, const char *value, const VfioFiles *files);
 
 /* ' becomes "; has to be understood, or refused with that error. */
 void event(Host *h, const char *json);

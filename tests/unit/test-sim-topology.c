@@ -75,6 +75,13 @@ static void test_sim_topology_refused(void **state) {
                   "groups[0]: no device of the group is bound to a VFIO driver" },
                 { "{'devices': [{" A ", 'group': 3}], 'open': [{'group': 3, 'pid': 1}]}",
                   "open[0]: group 3 could not be opened" },
+                { "{'devices': [{" A ", 'group': 3}], 'groups': [{'group': 3, 'cdevs': "
+                  "[{'device': '0000:00:01.0'}]}]}",
+                  "groups[0].cdevs[0]: expected a \"device\" of the group that is bound to a VFIO "
+                  "driver" },
+                { "{'devices': [{" A ", 'group': 3, 'driver': 'vfio-pci'}], 'open': "
+                  "[{'device': '0000:00:01.0', 'pid': 1, 'cdev': true}]}",
+                  "open[0]: no such \"device\" is among the \"cdevs\" of its group" },
                 { "{'faults': [{'op': 'bend', 'errno': 'EIO'}]}",
                   "faults[0].op: expected the name of a step like \"bind\"" },
                 { "{'faults': [{'op': 'bind'}]}",
@@ -143,15 +150,18 @@ static void test_sim_topology_kernel(void **state) {
         static const struct {
                 const char *topology, *expected;
         } table[] = {
-                { "{}", "{'version':'6.12','strict_type':false,'override_locks':false}" },
+                { "{}",
+                  "{'version':'6.12','strict_type':false,'override_locks':false,'iommufd':false}" },
                 { "{'kernel': '6.6'}",
-                  "{'version':'6.6','strict_type':false,'override_locks':true}" },
+                  "{'version':'6.6','strict_type':false,'override_locks':true,'iommufd':false}" },
                 { "{'kernel': {'version': '6.1'}}",
-                  "{'version':'6.1','strict_type':true,'override_locks':true}" },
+                  "{'version':'6.1','strict_type':true,'override_locks':true,'iommufd':false}" },
                 { "{'kernel': {'version': '6.1', 'override_locks': false}}",
-                  "{'version':'6.1','strict_type':true,'override_locks':false}" },
+                  "{'version':'6.1','strict_type':true,'override_locks':false,'iommufd':false}" },
                 { "{'kernel': {'strict_type': true}}",
-                  "{'version':'6.12','strict_type':true,'override_locks':false}" },
+                  "{'version':'6.12','strict_type':true,'override_locks':false,'iommufd':false}" },
+                { "{'kernel': {'iommufd': true}}",
+                  "{'version':'6.12','strict_type':false,'override_locks':false,'iommufd':true}" },
         };
 
         for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -197,7 +207,7 @@ static void test_sim_topology_round_trip(void **state) {
         _cleanup_host_ Host a = {}, b = {};
 
         host_new(&a,
-                 "{'kernel': '6.1', 'latency_us': {'bind': 5, 'udev': 7},"
+                 "{'kernel': {'version': '6.1', 'iommufd': true}, 'latency_us': {'bind': 5, 'udev': 7},"
                  "'drivers': [{'name': 'x', 'fails': 'EIO', 'keeps_vfs': true}],"
                  "'devices': [{" A ", 'group': 3, 'driver': 'vfio-pci', 'matches': ['igb'],"
                  " 'vendor': '8086', 'device': '10d3', 'class': '020000', 'numa': 1,"
@@ -205,9 +215,10 @@ static void test_sim_topology_round_trip(void **state) {
                  " 'reset': ['flr'], 'remembered': ['igb'], 'in_use': [{'code': 'c', 'text': 't'}]}],"
                  "'groups': [{'group': 3, 'type': 'identity',"
                  " 'node': {'uid': 0, 'mode': '0600', 'granted': 64055},"
-                 " 'node_former': {'uid': 5, 'mode': '0660'}}],"
+                 " 'node_former': {'uid': 5, 'mode': '0660'}, 'mapped': 4096,"
+                 " 'cdevs': [{'device': '0000:00:01.0', 'bound': true}]}],"
                  "'open': [{'group': 3, 'pid': 1, 'comm': 'a', 'uid': 64055},"
-                 "{'device': '0000:00:01.0', 'pid': 1, 'comm': 'a', 'uid': 64055}],"
+                 "{'device': '0000:00:01.0', 'pid': 1, 'comm': 'a', 'uid': 64055, 'cdev': true}],"
                  "'faults': [{'op': 'bind', 'nth': 2, 'errno': 'EBUSY', 'delay_us': 9}],"
                  "'left_behind': [{'step': 'unbind', 'device': '0000:00:01.0', 'group': 3,"
                  " 'value': 'vfio-pci', 'hang': true}]}");
@@ -218,6 +229,9 @@ static void test_sim_topology_round_trip(void **state) {
         assert_non_null(strstr(first, "\"remembered\":[\"igb\"]"));
         assert_non_null(strstr(first, "\"keeps_vfs\":true"));
         assert_non_null(strstr(first, "64055"));
+        assert_non_null(strstr(first, "\"mapped\":4096"));
+        assert_non_null(strstr(first, "\"bound\":true"));
+        assert_non_null(strstr(first, "\"cdev\":true"));
         assert_non_null(strstr(first, "\"left_behind\":[{\"step\":\"unbind\""));
 }
 
