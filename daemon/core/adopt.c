@@ -126,7 +126,9 @@ int registry_adopt_done(Registry *r, Changes *c) {
         if (changes_reserve(c, HASH_COUNT(r->groups), 0, 0) < 0)
                 return -ENOMEM;
         for (Group *g = r->groups; g; g = g->hh.next)
-                if (g->count == 0 && (g->state == GROUP_CLAIMING || g->state == GROUP_OWNED)) {
+                if ((g->count == 0 && (g->state == GROUP_CLAIMING || g->state == GROUP_OWNED)) ||
+                    /* what kept it there is gone: it is claimed and cleaned again */
+                    (g->state == GROUP_QUARANTINED && g->kept != KEPT_CLAIM)) {
                         group_begin_draining(g);
                         changes_add_group(c, g);
                 }

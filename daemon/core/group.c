@@ -2,6 +2,23 @@
 #include "core/registry-private.h"
 #include "util/strings.h"
 
+/* Owner and terms of a claim that has not begun. */
+struct Claim {
+        Owner owner;
+        Terms terms;
+        uid_t node_uid;
+        bool rebind;
+};
+
+static struct Claim *claim_free(struct Claim *claim) {
+        if (!claim)
+                return NULL;
+        owner_clear(&claim->owner);
+        terms_clear(&claim->terms);
+        free(claim);
+        return NULL;
+}
+
 Group *group_free(Group *g) {
         if (!g)
                 return NULL;
@@ -12,6 +29,7 @@ Group *group_free(Group *g) {
         free(g->waits_for);
         free(g->leases);
         free(g->queue);
+        (void)claim_free(g->pending);
         free(g);
         return NULL;
 }
@@ -61,9 +79,38 @@ int device_set_record(Device *d, const char *driver, const char *driver_override
         return 0;
 }
 
+bool group_may_be_claimed(const Group *g, OwnerKind kind) {
+        return g->state == GROUP_FREE || (g->state == GROUP_QUARANTINED && kind == OWNER_KIND_USER);
+}
+
+bool group_needs_new_binding(const Group *g, const Request *request) {
+        return g->rebind || g->kept != KEPT_CLAIM || !owner_equal(&g->owner, &request->owner) ||
+               g->node_uid != request->uid || !str_eq(g->terms.driver, request->terms.driver);
+}
+
+/* What the former owner's binding and the records say stays until the claim begins. */
+static int group_prepare_successor(Group *g, const Request *request) {
+        struct Claim *claim = calloc(1, sizeof(struct Claim));
+
+        if (!claim)
+                return -ENOMEM;
+        if (owner_copy(&claim->owner, &request->owner) < 0 ||
+            terms_copy(&claim->terms, &request->terms) < 0) {
+                (void)claim_free(claim);
+                return -ENOMEM;
+        }
+        claim->node_uid = request->uid;
+        claim->rebind = group_needs_new_binding(g, request);
+        g->pending = claim;
+        return 0;
+}
+
 int group_prepare_claim(Group *g, const Request *request) {
         const char *type = group_type(g);
         const Terms terms = request_terms(request);
+
+        if (g->state == GROUP_QUARANTINED)
+                return group_prepare_successor(g, request);
 
         /* still as the last lease left it: what was before that is what the host had */
         if (!str_empty(g->owed_type) && str_eq(type, "DMA-FQ"))
@@ -76,6 +123,12 @@ int group_prepare_claim(Group *g, const Request *request) {
                         return -ENOMEM;
         g->node_uid = request->uid;
         return 0;
+}
+
+void group_drop_prepared(Group *g) {
+        g->pending = claim_free(g->pending);
+        if (g->state == GROUP_FREE)
+                group_forget_claim(g);
 }
 
 int group_record_again(Group *g, const DeviceFacts *facts) {
@@ -104,12 +157,29 @@ void group_set_state(Group *g, GroupState state, char *waits_for, Changes *c) {
         changes_add_group(c, g);
 }
 
+/* The successor of a quarantined group's owner. The records stay those of the host. */
+static void group_succeed(Group *g) {
+        struct Claim *claim = g->pending;
+
+        owner_clear(&g->owner);
+        terms_clear(&g->terms);
+        g->owner = claim->owner;
+        g->terms = claim->terms;
+        g->node_uid = claim->node_uid;
+        g->rebind = claim->rebind;
+        g->requarantine = true;
+        free(claim);
+        g->pending = NULL;
+}
+
 void group_begin_claim(Group *g, Changes *c) {
         free(g->owed_type);
         g->owed_type = NULL;
         g->recorded = true;
-        g->begun = false;
+        g->begun = g->state == GROUP_QUARANTINED;
         g->evict = false;
+        if (g->pending)
+                group_succeed(g);
         group_set_state(g, GROUP_CLAIMING, NULL, c);
         for (Device *d = g->devices; d; d = d->next)
                 device_note_lent(d);
@@ -128,6 +198,9 @@ void device_note_lent(Device *d) {
 }
 
 void group_begin_draining(Group *g) {
+        /* what nobody was served with goes back to where it came from */
+        g->give_back = g->state == GROUP_CLAIMING && !g->requarantine;
+        g->cleaned = false;
         g->state = GROUP_DRAINING;
         free(g->waits_for);
         g->waits_for = NULL;
@@ -142,6 +215,7 @@ void group_forget_claim(Group *g) {
         g->recorded_type = NULL;
         g->recorded = false;
         g->evict = false;
+        g->give_back = g->cleaned = g->requarantine = g->rebind = false;
         for (Device *d = g->devices; d; d = d->next) {
                 free(d->record.driver);
                 free(d->record.driver_override);
@@ -186,6 +260,7 @@ int registry_group_claimed(Registry *r, Group *g, Changes *c) {
         if (changes_reserve(c, 1, g->n_leases, 0) < 0)
                 return -ENOMEM;
         group_set_state(g, GROUP_OWNED, NULL, c);
+        g->requarantine = g->rebind = false;
         for (size_t i = 0; i < g->n_leases; i++) {
                 Lease *l = g->leases[i];
 
@@ -214,12 +289,43 @@ int registry_group_set_waits_for(Group *g, const char *who, Changes *c) {
         return 0;
 }
 
+int registry_group_set_kept(Group *g, Kept kept, VfioInterface interface, Changes *c) {
+        if (changes_reserve(c, 1, 0, 0) < 0)
+                return -ENOMEM;
+        g->kept = kept;
+        g->kept_interface = interface;
+        if (kept == KEPT_LENT)
+                g->terms.interface = interface;
+        changes_add_group(c, g);
+        return 0;
+}
+
 int registry_group_drained(Registry *r, Group *g, Changes *c) {
         if (g->state != GROUP_DRAINING)
                 return -EINVAL;
         if (changes_reserve(c, 1, 0, 0) < 0)
                 return -ENOMEM;
         group_set_state(g, GROUP_RESTORING, NULL, c);
+        return 0;
+}
+
+int registry_group_quarantined(Registry *r, Group *g, Changes *c) {
+        if (g->state != GROUP_RESTORING || g->kept != KEPT_CLAIM)
+                return -EINVAL;
+        if (changes_reserve(c, 1, 0, 0) < 0)
+                return -ENOMEM;
+        group_set_state(g, GROUP_QUARANTINED, NULL, c);
+        return 0;
+}
+
+int registry_group_give_back(Registry *r, Group *g, Changes *c) {
+        if (g->state != GROUP_QUARANTINED)
+                return -EINVAL;
+        if (changes_reserve(c, 1, 0, 0) < 0)
+                return -ENOMEM;
+        group_begin_draining(g);
+        g->give_back = true;
+        changes_add_group(c, g);
         return 0;
 }
 

@@ -36,6 +36,9 @@ int plan_node_right(Plan *p, const Group *g, StepKind kind, uid_t uid);
 
 /* Is a device taken from a VFIO driver? */
 bool moves_leave_vfio(const Moves *moves);
+/* Takes the drivers away; claimed: lets go of what keeps the group, before or after as its interface
+ * wants it. */
+int plan_unbind(Plan *p, const Group *g, const Moves *moves, bool claimed, VfioInterface interface);
 /* The steps of one kind for all moves that have one. */
 int plan_moves(Plan *p, const Moves *m, StepKind kind);
 

@@ -135,11 +135,14 @@ static const char *goal_type(const Group *g, const Terms *t) {
         return t->default_domain_type;
 }
 
-/* A binding to a VFIO driver from before the first lease was another owner's: his descriptors
+/* A binding to a VFIO driver from before the first lease, or of another owner: his descriptors
  * have to die. */
-static bool needs_rebind(const Group *g, const Device *d) {
-        return g->state == GROUP_FREE ||
-               (g->state == GROUP_CLAIMING && driver_is_vfio(d->record.driver));
+static bool needs_rebind(const Group *g, const Device *d, bool rebind) {
+        if (g->state == GROUP_QUARANTINED || g->requarantine)
+                return rebind && g->kept != KEPT_LENT;
+        /* what is lent was opened after that */
+        return g->state == GROUP_FREE || (g->state == GROUP_CLAIMING && g->kept != KEPT_LENT &&
+                                          driver_is_vfio(d->record.driver));
 }
 
 static int check_user_endpoint(const Device *d, const Terms *t, Obstacles *o) {
@@ -158,7 +161,8 @@ static int check_user_endpoint(const Device *d, const Terms *t, Obstacles *o) {
         return 0;
 }
 
-static void move_user(const Group *g, const Device *d, const Terms *t, bool retype, Move *m) {
+static void move_user(const Group *g, const Device *d, const Terms *t, bool retype, bool rebind,
+                      Move *m) {
         const DeviceFacts *f = &d->facts;
         const char *goal = goal_driver(d, t);
         bool moves;
@@ -171,7 +175,7 @@ static void move_user(const Group *g, const Device *d, const Terms *t, bool rety
                 m->set_override = !str_eq(f->driver_override, m->override);
                 return;
         }
-        moves = retype || !str_eq(f->driver, goal) || needs_rebind(g, d);
+        moves = retype || !str_eq(f->driver, goal) || needs_rebind(g, d, rebind);
         m->set_override = !str_eq(f->driver_override, goal);
         m->override = goal;
         m->unbind = moves && !str_empty(f->driver);
@@ -242,8 +246,8 @@ static const char *module_to_load(const Group *g, const Move *m, const Terms *t)
         return str_empty(module) ? NULL : module;
 }
 
-static int find_moves(const Group *g, const Terms *t, bool retype, bool force, Moves *moves,
-                      Obstacles *o) {
+static int find_moves(const Group *g, const Terms *t, bool retype, bool rebind, bool force,
+                      Moves *moves, Obstacles *o) {
         if (moves_init(moves, g) < 0)
                 return -ENOMEM;
         for (const Device *d = g->devices; d; d = d->next) {
@@ -251,7 +255,7 @@ static int find_moves(const Group *g, const Terms *t, bool retype, bool force, M
 
                 if (device_is_ours(g, d)) {
                         if (t->kind == OWNER_KIND_USER)
-                                move_user(g, d, t, retype, m);
+                                move_user(g, d, t, retype, rebind, m);
                         else
                                 move_kernel(d, t, retype, m);
                 }
@@ -291,16 +295,49 @@ bool moves_leave_vfio(const Moves *moves) {
         return false;
 }
 
-static int plan_unbind(Plan *p, const Group *g, const Moves *moves) {
-        /* one who came before the daemon may still have files open, for which an unbind would wait
-         * without end */
-        if (moves_leave_vfio(moves) && plan_group_step(p, g, STEP_WAIT_CLOSED, NULL, NULL) < 0)
+int plan_unbind(Plan *p, const Group *g, const Moves *moves, bool claimed, VfioInterface interface) {
+        /* a device's file would keep the unbind waiting without end; a group's bars newcomers */
+        bool first = claimed && interface == VFIO_INTERFACE_IOMMUFD;
+
+        if ((first && plan_group_step(p, g, STEP_RELEASE, NULL, NULL) < 0) ||
+            plan_moves(p, moves, STEP_UNBIND) < 0 ||
+            (claimed && !first && plan_group_step(p, g, STEP_RELEASE, NULL, NULL) < 0))
                 return -ENOMEM;
-        return plan_moves(p, moves, STEP_UNBIND);
+        return 0;
 }
 
-int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, Plan *ret,
-               Obstacles *obstacles) {
+static int plan_take_drivers(Plan *p, const Group *g, const Moves *moves) {
+        bool leave = moves_leave_vfio(moves), claimed = g->kept == KEPT_CLAIM;
+
+        /* one who came before the daemon may still have files open, for which an unbind would wait
+         * without end */
+        if (leave && !claimed && plan_group_step(p, g, STEP_WAIT_CLOSED, NULL, NULL) < 0)
+                return -ENOMEM;
+        return plan_unbind(p, g, moves, claimed && leave, g->kept_interface);
+}
+
+/* The files that the requester opens, or is lent. */
+static int plan_access(Plan *p, const Group *g, const Terms *t, uid_t node_uid, bool rebound) {
+        bool claimed = g->kept == KEPT_CLAIM && !rebound;
+
+        /* the same owner again: what keeps the group can be lent as it is */
+        if (t->access == ACCESS_FD && claimed && g->kept_interface == VFIO_INTERFACE_CONTAINER &&
+            t->interface != VFIO_INTERFACE_IOMMUFD)
+                return 0;
+        if (t->access == ACCESS_FD && g->kept == KEPT_LENT && !rebound)
+                return 0;
+        if (claimed && plan_group_step(p, g, STEP_RELEASE, NULL, NULL) < 0)
+                return -ENOMEM;
+        if (t->access == ACCESS_FD)
+                return plan_group_step(p, g, STEP_LEND, vfio_interface_to_string(t->interface),
+                                       NULL);
+        if (plan_group_step(p, g, STEP_WAIT_NODE, NULL, NULL) < 0)
+                return -ENOMEM;
+        return plan_node_right(p, g, STEP_GRANT_NODE, node_uid);
+}
+
+static int plan_new_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force,
+                          bool rebind, Plan *ret, Obstacles *obstacles) {
         const char *type = goal_type(g, terms), *now = group_type(g);
         bool retype = type && !type_change_is_live(now, type);
         bool user = terms->kind == OWNER_KIND_USER;
@@ -311,22 +348,31 @@ int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, P
         if (g->state != GROUP_OWNED || !group_is_switched(g, terms)) {
                 if ((type && check_type(g, type, obstacles) < 0) ||
                     check_alone(g, terms, obstacles) < 0 ||
-                    find_moves(g, terms, retype, force, &moves, obstacles) < 0)
+                    find_moves(g, terms, retype, rebind, force, &moves, obstacles) < 0)
                         return -ENOMEM;
                 if (obstacles->n == known &&
                     (plan_modules(&p, g, terms, &moves) < 0 ||
                      plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 ||
-                     plan_unbind(&p, g, &moves) < 0 ||
+                     plan_take_drivers(&p, g, &moves) < 0 ||
                      (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
                      plan_moves(&p, &moves, STEP_BIND) < 0 ||
-                     (user && terms->access == ACCESS_NODE &&
-                      (plan_group_step(&p, g, STEP_WAIT_NODE, NULL, NULL) < 0 ||
-                       plan_node_right(&p, g, STEP_GRANT_NODE, node_uid) < 0))))
+                     (user && plan_access(&p, g, terms, node_uid, moves_leave_vfio(&moves)) < 0)))
                         return -ENOMEM;
         }
         *ret = p;
         p = PLAN_NULL;
         return 0;
+}
+
+int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, Plan *ret,
+               Obstacles *obstacles) {
+        return plan_new_claim(g, terms, node_uid, force, g->rebind, ret, obstacles);
+}
+
+int plan_claim_for(const Group *g, const Request *request, Plan *ret, Obstacles *obstacles) {
+        return plan_new_claim(g, &request->terms, request->uid, request->force,
+                              g->state == GROUP_QUARANTINED && group_needs_new_binding(g, request),
+                              ret, obstacles);
 }
 
 static int name_compare(const void *a, const void *b) {

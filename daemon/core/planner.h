@@ -39,8 +39,13 @@ char *obstacles_describe(const Obstacles *o, bool named);
 int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, Plan *ret,
                Obstacles *obstacles);
 
-/* The steps that put back what the group's record says; how a device is reset is the lease's to say,
- * else the policy's. 0 or -ENOMEM. */
+/* The same for a request that has not been granted. */
+int plan_claim_for(const Group *g, const Request *request, Plan *ret, Obstacles *obstacles);
+
+/* Does a way back of this group end in quarantine? */
+bool plan_keeps(const Group *g, const Policy *policy);
+/* The steps that put back what the group's record says or, if the policy keeps it, that claim and
+ * clean it. How a device is reset is the lease's to say, else the policy's. 0 or -ENOMEM. */
 int plan_restore(const Group *g, const Policy *policy, Plan *ret);
 
 /* The devices that steps of the plan change: what must be inspected first. Sorted. */

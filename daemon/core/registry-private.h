@@ -44,9 +44,12 @@ int terms_copy(Terms *to, const Terms *from);
 
 /* group.c */
 
-/* Takes owner, terms and what the host has now into a free group, which stays free until
- * group_begin_claim(); group_forget_claim() drops them again. */
+/* May a request for that kind begin a claim: is the group free, or kept for user space? */
+bool group_may_be_claimed(const Group *g, OwnerKind kind);
+/* Takes owner, terms and (free) what the host has now into the group, whose state stays until
+ * group_begin_claim(); group_drop_prepared() forgets them again. */
 int group_prepare_claim(Group *g, const Request *request);
+void group_drop_prepared(Group *g);
 /* What the host has was seen anew before anything was changed. */
 int group_record_again(Group *g, const DeviceFacts *facts);
 void group_begin_claim(Group *g, Changes *c);

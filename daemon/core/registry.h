@@ -33,6 +33,7 @@ typedef struct Owner {
 typedef struct Terms {
         OwnerKind kind;
         Access access;             /* kind user only */
+        VfioInterface interface;   /* access fd only; what it became once the files are opened */
         char *driver;              /* wished kernel driver, NULL: the usual one */
         char **devices;            /* those it is wished for, NULL: all that are no bridges */
         char *default_domain_type; /* wished, NULL: as it is */
@@ -106,7 +107,14 @@ struct Group {
         bool begun;      /* steps of the claim may have run: what is seen now is not the host's */
         bool recorded;   /* recorded_type and the devices' records are taken */
         char *owed_type; /* while free: the type to go back to when no driver is bound */
-        char *waits_for; /* what a draining, failed or lost group waits for, for people */
+        Kept kept;
+        VfioInterface kept_interface; /* of the files that are kept */
+        bool give_back;    /* a way back that ends at the host whatever the policy says */
+        bool cleaned;      /* draining: what quarantine asks for is done */
+        bool requarantine; /* the claim began in quarantine, and ends there if it fails */
+        bool rebind; /* the VFIO binding is, or may be, that of another owner than the present one */
+        struct Claim *pending; /* quarantined: whose claim is being prepared */
+        char *waits_for;       /* what a draining, failed or lost group waits for, for people */
         bool evict; /* its last owner did not leave when asked: unbind without waiting for him */
         Device *devices;
         size_t n_devices;
@@ -275,12 +283,18 @@ void registry_forget_lease(Registry *r, Lease *l);
 
 /* the way back */
 
+/* What the daemon keeps of the group now; interface: of the files. */
+int registry_group_set_kept(Group *g, Kept kept, VfioInterface interface, Changes *c);
 /* Not while the group is free. */
 int registry_group_set_waits_for(Group *g, const char *who, Changes *c);
 /* Nobody has it open any more, and it is ours: draining -> restoring. */
 int registry_group_drained(Registry *r, Group *g, Changes *c);
 /* What was recorded is back and verified: -> free. The record is dropped. */
 int registry_group_restored(Registry *r, Group *g, Changes *c);
+/* Nobody has it open any more, it is claimed and clean: restoring -> quarantined. */
+int registry_group_quarantined(Registry *r, Group *g, Changes *c);
+/* The host gets it back after all: quarantined -> draining. */
+int registry_group_give_back(Registry *r, Group *g, Changes *c);
 /* A step of the way back failed: draining, restoring -> failed. */
 int registry_group_failed(Registry *r, Group *g, const char *why, Changes *c);
 /* Somebody else changed it: any state but free, failed and lost -> lost, and its leases with it. */
@@ -289,6 +303,9 @@ int registry_group_lost(Registry *r, Group *g, const char *why, Changes *c);
 int registry_group_retry(Registry *r, Group *g, Changes *c);
 /* failed or lost -> free: what is there now is right, the record is dropped. */
 int registry_group_accept(Registry *r, Group *g, Changes *c);
+
+/* Would a claim for this request give a quarantined group a new binding? */
+bool group_needs_new_binding(const Group *g, const Request *request);
 
 /* The present default domain type; NULL: unknown. */
 const char *group_type(const Group *g);

@@ -27,7 +27,7 @@ void terms_clear(Terms *t) {
 }
 
 int terms_copy(Terms *to, const Terms *from) {
-        Terms copy = { .kind = from->kind, .access = from->access };
+        Terms copy = { .kind = from->kind, .access = from->access, .interface = from->interface };
 
         if (from->devices && !(copy.devices = strv_copy(from->devices)))
                 return -ENOMEM;
@@ -159,6 +159,11 @@ int request_validate(const Request *r, Fault *fault) {
                 return fault_set(fault, ERROR_INVALID_ARGS, "The access must be node or fd");
         if (t->access == ACCESS_FD && t->kind != OWNER_KIND_USER)
                 return fault_set(fault, ERROR_INVALID_ARGS, "Access fd is for kind user only");
+        if (!vfio_interface_to_string(t->interface))
+                return fault_set(fault, ERROR_INVALID_ARGS,
+                                 "The interface must be auto, iommufd or container");
+        if (t->interface != VFIO_INTERFACE_AUTO && t->access != ACCESS_FD)
+                return fault_set(fault, ERROR_INVALID_ARGS, "An interface is for access fd only");
         if (!str_empty(t->default_domain_type)) {
                 if (t->kind != OWNER_KIND_DMA_API)
                         return fault_set(fault, ERROR_INVALID_ARGS,

@@ -133,6 +133,8 @@ const char *group_conflict(const Group *g, const Request *request) {
         if (have->kind == OWNER_KIND_USER) {
                 if (have->access != want->access)
                         return "with another access";
+                if (want->interface != VFIO_INTERFACE_AUTO && want->interface != have->interface)
+                        return "over another interface";
                 if (g->node_uid != request->uid)
                         return "for another uid";
         }
@@ -162,11 +164,11 @@ static int refuse_held(const Group *g, const char *conflict, Fault *fault) {
 }
 
 /* Refuses a group that serves nobody now: on its way back to the host, or waiting for a person. */
-static int refuse_unavailable(const Group *g, Fault *fault) {
+static int refuse_unavailable(const Group *g, OwnerKind kind, Fault *fault) {
         _cleanup_free_ char *names = NULL, *who = NULL;
         const char *why = str_empty(g->waits_for) ? NULL : g->waits_for;
 
-        if (g->state == GROUP_FREE || g->state == GROUP_CLAIMING || g->state == GROUP_OWNED)
+        if (g->state == GROUP_CLAIMING || g->state == GROUP_OWNED || group_may_be_claimed(g, kind))
                 return 0;
         if (!fault)
                 return -ECANCELED;
@@ -186,7 +188,9 @@ static int refuse_unavailable(const Group *g, Fault *fault) {
                                  g->id, names, who, why ? " and waits for " : "", why ? why : "");
         case GROUP_QUARANTINED:
                 return fault_set(fault, ERROR_QUARANTINED,
-                                 "IOMMU group %u (%s) is kept in quarantine", g->id, names);
+                                 "IOMMU group %u (%s) is kept in quarantine for leases of kind user; "
+                                 "Restore gives it back to the host",
+                                 g->id, names);
         case GROUP_FAILED:
                 return fault_set(fault, ERROR_BUSY,
                                  "IOMMU group %u (%s) could not be given back to the host: %s; put "
@@ -227,10 +231,10 @@ int group_check(const Group *g, const Request *request, unsigned long long seq, 
         const Lease *waiter;
         int k;
 
-        k = refuse_unavailable(g, fault);
+        k = refuse_unavailable(g, request->terms.kind, fault);
         if (k < 0)
                 return k;
-        conflict = g->state == GROUP_FREE ? NULL : group_conflict(g, request);
+        conflict = group_may_be_claimed(g, request->terms.kind) ? NULL : group_conflict(g, request);
         if (conflict)
                 return refuse_held(g, conflict, fault);
         waiter = group_held_back_by(g, request, seq);
@@ -292,21 +296,21 @@ int groups_prepare(Group **groups, size_t n, const Request *request, Changes *c)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++)
                 if (group_reserve_lease(groups[i]) < 0 ||
-                    (groups[i]->state == GROUP_FREE && group_prepare_claim(groups[i], request) < 0))
+                    (group_may_be_claimed(groups[i], request->terms.kind) &&
+                     group_prepare_claim(groups[i], request) < 0))
                         return -ENOMEM;
         return 0;
 }
 
 void groups_unprepare(Group **groups, size_t n) {
         for (size_t i = 0; i < n; i++)
-                if (groups[i]->state == GROUP_FREE)
-                        group_forget_claim(groups[i]);
+                group_drop_prepared(groups[i]);
 }
 
 void lease_take_groups(Lease *l, Changes *c) {
         l->state = LEASE_ACTIVE;
         for (size_t i = 0; i < l->n_groups; i++) {
-                if (l->groups[i]->state == GROUP_FREE)
+                if (group_may_be_claimed(l->groups[i], l->request.terms.kind))
                         group_begin_claim(l->groups[i], c);
                 if (l->groups[i]->state == GROUP_CLAIMING)
                         l->state = LEASE_ACTIVATING;

@@ -87,21 +87,78 @@ static int plan_last_overrides(Plan *p, const Group *g, const Moves *moves) {
         return 0;
 }
 
-/* Before a device is taken from VFIO everybody has to close it: the unbind would wait without end
- * otherwise. A claim bars newcomers too, but the kernel grants none beside kernel owners. */
-static int plan_close(Plan *p, const Group *g, const Moves *moves, bool *ret_claimed) {
-        bool viable = true;
-
-        if (!moves_leave_vfio(moves))
-                return 0;
+static bool group_is_viable(const Group *g) {
         for (const Device *d = g->devices; d; d = d->next)
-                viable = viable && !driver_is_in_the_way(d->facts.driver);
+                if (driver_is_in_the_way(d->facts.driver))
+                        return false;
+        return true;
+}
+
+static VfioInterface claim_interface(const Group *g) {
+        return g->terms.access == ACCESS_FD && g->terms.interface == VFIO_INTERFACE_IOMMUFD
+                       ? VFIO_INTERFACE_IOMMUFD
+                       : VFIO_INTERFACE_CONTAINER;
+}
+
+/* Everybody has to close the group, and it is claimed. In a container it stays claimed all the time;
+ * devices have to be let go of, as their files would keep us waiting for ourselves. */
+static int plan_claim_back(Plan *p, const Group *g) {
+        VfioInterface interface = claim_interface(g);
+        bool lent = g->kept == KEPT_LENT;
+
         if (g->terms.kind == OWNER_KIND_USER && g->terms.access == ACCESS_NODE &&
             plan_node_right(p, g, STEP_REVOKE_NODE, g->node_uid) < 0)
                 return -ENOMEM;
-        if (plan_group_step(p, g, viable ? STEP_CLAIM : STEP_WAIT_CLOSED, NULL, NULL) < 0)
+        if ((lent && plan_group_step(p, g, STEP_RECLAIM, NULL, NULL) < 0) ||
+            (lent && interface == VFIO_INTERFACE_IOMMUFD &&
+             plan_group_step(p, g, STEP_RELEASE, NULL, NULL) < 0))
                 return -ENOMEM;
-        *ret_claimed = viable;
+        return plan_group_step(p, g, STEP_CLAIM, vfio_interface_to_string(interface), NULL);
+}
+
+/* Before a device is taken from VFIO everybody has to close it: the unbind would wait without end
+ * otherwise. A claim bars newcomers too, but the kernel grants none beside kernel owners. */
+static int plan_close(Plan *p, const Group *g, const Moves *moves, bool *ret_claimed) {
+        if (!moves_leave_vfio(moves))
+                return g->kept == KEPT_NOTHING ? 0
+                                               : plan_group_step(p, g, STEP_RELEASE, NULL, NULL);
+        *ret_claimed = g->kept == KEPT_CLAIM || group_is_viable(g);
+        if (g->kept == KEPT_CLAIM)
+                return 0;
+        if (*ret_claimed)
+                return plan_claim_back(p, g);
+        if ((g->terms.kind == OWNER_KIND_USER && g->terms.access == ACCESS_NODE &&
+             plan_node_right(p, g, STEP_REVOKE_NODE, g->node_uid) < 0) ||
+            (g->kept == KEPT_LENT && (plan_group_step(p, g, STEP_RECLAIM, NULL, NULL) < 0 ||
+                                      plan_group_step(p, g, STEP_RELEASE, NULL, NULL) < 0)))
+                return -ENOMEM;
+        return plan_group_step(p, g, STEP_WAIT_CLOSED, NULL, NULL);
+}
+
+/* Quarantine is for what user space had, is on VFIO, and stands beside no kernel driver. */
+bool plan_keeps(const Group *g, const Policy *policy) {
+        bool on_vfio = false;
+
+        if (g->give_back || !g->recorded || g->terms.kind != OWNER_KIND_USER ||
+            !policy_for_group(policy, g).keep)
+                return false;
+        for (const Device *d = g->devices; d; d = d->next)
+                on_vfio = on_vfio || driver_is_vfio(d->facts.driver);
+        return on_vfio && group_is_viable(g);
+}
+
+/* Claimed and clean, on VFIO: ready for the next owner in user space. */
+static int plan_quarantine(Plan *p, const Group *g, const Policy *policy) {
+        if (g->kept != KEPT_CLAIM && plan_claim_back(p, g) < 0)
+                return -ENOMEM;
+        for (const Device *d = g->devices; !g->cleaned && d; d = d->next) {
+                const char *reset = reset_method(g, d, policy);
+                Step step = { .kind = STEP_RESET, .device = d->facts.name, .group = g->id };
+
+                step.value = (char *)reset;
+                if (reset && driver_is_vfio(d->facts.driver) && plan_add(p, &step) < 0)
+                        return -ENOMEM;
+        }
         return 0;
 }
 
@@ -111,6 +168,13 @@ int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
         _cleanup_plan_ Plan p = PLAN_NULL;
         bool claimed = false;
 
+        if (plan_keeps(g, policy)) {
+                if (plan_quarantine(&p, g, policy) < 0)
+                        return -ENOMEM;
+                *ret = p;
+                p = PLAN_NULL;
+                return 0;
+        }
         if (moves_init(&moves, g) < 0)
                 return -ENOMEM;
         for (const Device *d = g->devices; g->recorded && d; d = d->next)
@@ -122,8 +186,8 @@ int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
                 move_aside(&moves);
         bind_before_override(&moves);
         if (plan_close(&p, g, &moves, &claimed) < 0 || plan_moves(&p, &moves, STEP_RESET) < 0 ||
-            plan_moves(&p, &moves, STEP_UNBIND) < 0 ||
-            (claimed && plan_group_step(&p, g, STEP_RELEASE, NULL, NULL) < 0) ||
+            plan_unbind(&p, g, &moves, claimed,
+                        g->kept == KEPT_CLAIM ? g->kept_interface : claim_interface(g)) < 0 ||
             (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
             plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 ||
             plan_moves(&p, &moves, STEP_BIND) < 0 || plan_last_overrides(&p, g, &moves) < 0)

@@ -71,6 +71,13 @@ typedef enum FileRole {
         _FILE_ROLE_INVALID = -EINVAL,
 } FileRole;
 
+/* What the daemon holds open of a group. */
+typedef enum Kept {
+        KEPT_NOTHING,
+        KEPT_LENT,  /* files that a requester has, or may get, duplicates of */
+        KEPT_CLAIM, /* files that keep it in a blocking domain, which nobody ever got */
+} Kept;
+
 typedef enum Access {
         ACCESS_NODE, /* the requester opens the VFIO nodes itself */
         ACCESS_FD,   /* the daemon opens and lends descriptors */

@@ -183,6 +183,25 @@ static int run_set_type(World *w, const Step *s) {
         return 0;
 }
 
+/* As the manager notes it. */
+static int keep(World *w, unsigned group, Kept kept) {
+        assert_int_equal(registry_group_set_kept(registry_group(w->r, group), kept,
+                                                 VFIO_INTERFACE_CONTAINER, &w->c),
+                         0);
+        w->claimed[group] = kept != KEPT_NOTHING;
+        return 0;
+}
+
+void world_drop_kept(World *w, unsigned group) {
+        Group *g = registry_group(w->r, group);
+
+        w->claimed[group] = false;
+        if (g)
+                assert_int_equal(registry_group_set_kept(g, KEPT_NOTHING, VFIO_INTERFACE_AUTO,
+                                                         &w->c),
+                                 0);
+}
+
 static int run_group_step(World *w, const Step *s) {
         bool node = group_has(w, s->group, driver_is_vfio);
 
@@ -206,22 +225,19 @@ static int run_group_step(World *w, const Step *s) {
                         return -EBUSY;
                 if (!node || group_has(w, s->group, in_the_way))
                         return -EPERM;
-                w->claimed[s->group] = true;
-                return 0;
+                return keep(w, s->group, KEPT_CLAIM);
         case STEP_LEND:
                 if (!node || w->open[s->group])
                         return -EBUSY;
                 if (group_has(w, s->group, in_the_way))
                         return -EPERM;
-                w->claimed[s->group] = true;
-                return 0;
+                return keep(w, s->group, KEPT_LENT);
         case STEP_RECLAIM:
                 return w->claimed[s->group] ? 0 : -EBADF;
         case STEP_RELEASE:
                 if (!w->claimed[s->group])
                         return -EBADF;
-                w->claimed[s->group] = false;
-                return 0;
+                return keep(w, s->group, KEPT_NOTHING);
         case STEP_INSPECT:
         case STEP_SET_OVERRIDE:
         case STEP_UNBIND:

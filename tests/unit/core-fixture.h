@@ -81,6 +81,8 @@ HostDevice *world_device(World *w, const char *name);
 /* Somebody else binds a device. */
 void world_rebind(World *w, const char *name, const char *driver);
 /* Runs one step as the kernel would; 0 or a negative errno. */
+/* The daemon holds nothing open of the group any more. */
+void world_drop_kept(World *w, unsigned group);
 int world_run(World *w, const Step *s);
 /* Runs steps from..to of a plan, all of which have to succeed. */
 void world_run_plan(World *w, const Plan *p, size_t from, size_t to);

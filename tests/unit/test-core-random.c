@@ -98,12 +98,13 @@ static void stop_plan(Model *m, unsigned group) {
         plan_clear(&m->groups[group].plan);
         m->groups[group].next = 0;
         m->groups[group].planned = false;
-        m->w.claimed[group] = false;
 }
 
 static void model_set_state(Model *m, unsigned group, GroupState state) {
         m->groups[group].state = state;
         stop_plan(m, group);
+        if (state == GROUP_FREE || state == GROUP_LOST)
+                world_drop_kept(&m->w, group);
         if (state != GROUP_FREE)
                 return;
         for (size_t i = 0; i < N_DEVICES; i++)
@@ -534,8 +535,14 @@ static void event_crash(Model *m) {
                 free(m->groups[g->id].owed);
                 m->groups[g->id].owed = NULL;
                 stop_plan(m, g->id);
+                m->w.claimed[g->id] = m->w.claimed[g->id] && pick(m, 2);
                 if (g->state == GROUP_FREE)
                         continue;
+                /* what is kept survives, or does not */
+                if (m->w.claimed[g->id])
+                        assert_int_equal(registry_group_set_kept(same, g->kept, g->kept_interface,
+                                                                 &m->w.c),
+                                         0);
                 assert_int_equal(registry_adopt_group(m->w.r, same, g->state, &g->owner, &g->terms,
                                                       g->node_uid, g->recorded_type, &m->w.c),
                                  0);

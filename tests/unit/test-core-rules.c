@@ -237,7 +237,7 @@ static void test_unavailable(void **state) {
                 { GROUP_RESTORING, ERROR_BUSY, "given back to the host" },
                 { GROUP_FAILED, ERROR_BUSY, "Retry or Accept" },
                 { GROUP_LOST, ERROR_LOST, "Retry or Accept" },
-                { GROUP_QUARANTINED, ERROR_QUARANTINED, "quarantine" },
+                { GROUP_QUARANTINED, ERROR_QUARANTINED, "Restore gives it back" },
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -252,7 +252,7 @@ static void test_unavailable(void **state) {
                                                       &had.terms, 0, "DMA", &w.c),
                                  0);
                 assert_int_equal(registry_group_set_waits_for(g, "qemu (pid 47)", &w.c), 0);
-                assert_int_equal(world_ask(&w, (RequestSpec){ { A }, USER }, NULL, &fault),
+                assert_int_equal(world_ask(&w, (RequestSpec){ { A }, DMA_API }, NULL, &fault),
                                  -ECANCELED);
                 assert_int_equal(fault.code, cases[i].code);
                 assert_non_null(strstr(fault.message, cases[i].says));
