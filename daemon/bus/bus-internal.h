@@ -38,6 +38,8 @@ int bus_caller(BusServer *s, sd_bus_message *m, const Caller **ret);
 int bus_read_request(BusServer *s, sd_bus_message *m, const Caller *caller, Request *ret,
                      int *ret_pidfd, Fault *fault);
 
+/* Texts that people will read in a terminal: short, and without control characters. */
+int bus_check_text(const char *what, const char *text, Fault *fault);
 /* microseconds; 0 is allowed where it means "for ever" (Renew) */
 int bus_check_ttl(uint64_t ttl, Fault *fault);
 /* May this process be the holder of a lease of that uid? Says which process it is. */

@@ -37,8 +37,7 @@ static int add_list(Request *request, char *const *list) {
         return request_add_choice(request, list ? list : empty);
 }
 
-/* Texts that people will read in a terminal: short, and without control characters. */
-static int check_text(const char *what, const char *text, Fault *fault) {
+int bus_check_text(const char *what, const char *text, Fault *fault) {
         if (str_empty(text) || strlen(text) > TEXT_MAX)
                 return fault_set(fault, ERROR_INVALID_ARGS, "%s has to have 1 to %d bytes", what,
                                  TEXT_MAX);
@@ -55,7 +54,7 @@ static int read_text(Reader *r, sd_bus_message *m, const char *what, char **ret)
 
         if (q < 0)
                 return q;
-        q = check_text(what, text, r->fault);
+        q = bus_check_text(what, text, r->fault);
         return q < 0 ? q : str_set(ret, text);
 }
 
@@ -126,7 +125,24 @@ static int read_ttl(Reader *r, sd_bus_message *m) {
                 return fault_set(r->fault, ERROR_INVALID_ARGS,
                                  "ttl is 0: leave it out for a lease without end");
         r->request->expires = r->request->created + ttl;
+        r->request->ttl = ttl;
         return bus_check_ttl(ttl, r->fault);
+}
+
+static int read_wait(Reader *r, sd_bus_message *m) {
+        uint64_t wait, now = r->request->created;
+        int q = sd_bus_message_read(m, "t", &wait);
+
+        if (q >= 0)
+                r->request->wait_until = wait == 0                 ? 0
+                                         : wait > UINT64_MAX - now ? UINT64_MAX
+                                                                   : now + wait;
+        return q;
+}
+
+/* Whether it is one is core's to say. */
+static int read_priority(Reader *r, sd_bus_message *m) {
+        return sd_bus_message_read(m, "i", &r->request->priority);
 }
 
 static int read_uid(Reader *r, sd_bus_message *m) {
@@ -195,9 +211,11 @@ static const struct Option {
         { "label", "s", read_label },
         { "owner", "s", read_owner },
         { "pidfd", "h", read_pidfd },
+        { "priority", "i", read_priority },
         { "reset", "s", read_reset },
         { "ttl", "t", read_ttl },
         { "uid", "u", read_uid },
+        { "wait", "t", read_wait },
 };
 
 static int read_option(Reader *r, sd_bus_message *m) {

@@ -107,6 +107,18 @@ static int announce_device(BusServer *s, Device *d) {
         return r < 0 ? r : announce(s, path, BUS_NAME ".Device", &d->published);
 }
 
+/* Once for each time that it is asked. */
+static int announce_revocation(BusServer *s, Lease *l, const char *path) {
+        int r;
+
+        if (l->state != LEASE_REVOKING || l->revocation.told)
+                return 0;
+        r = sd_bus_emit_signal(s->bus, path, BUS_NAME ".Lease", "RevokeRequested", "st",
+                               l->revocation.reason, l->revocation.deadline);
+        l->revocation.told = r >= 0;
+        return r;
+}
+
 static int announce_lease(BusServer *s, Lease *l) {
         _cleanup_free_ char *path = NULL;
         int r;
@@ -116,6 +128,8 @@ static int announce_lease(BusServer *s, Lease *l) {
         r = lease_bus_path(l, &path);
         if (r >= 0)
                 r = announce(s, path, BUS_NAME ".Lease", &l->published);
+        if (r >= 0)
+                r = announce_revocation(s, l, path);
         if (r < 0 || !lease_state_is_over(l->state))
                 return r;
         return sd_bus_emit_signal(s->bus, path, BUS_NAME ".Lease", "Ended", "s",

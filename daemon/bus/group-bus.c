@@ -69,6 +69,15 @@ static int append_leases(sd_bus_message *m, const void *object, const Caller *ca
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
+static int append_queue(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Group *g = object;
+        int r = sd_bus_message_open_container(m, 'a', "s");
+
+        for (size_t i = 0; r >= 0 && i < g->n_queue; i++)
+                r = sd_bus_message_append(m, "s", g->queue[i]->id);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
 static int append_waits_for(sd_bus_message *m, const void *object, const Caller *caller) {
         const Group *g = object;
 
@@ -85,6 +94,7 @@ const BusProperty group_properties[] = {
         { "DefaultDomainType", "s", append_type },
         { "Devices", "as", append_devices },
         { "Leases", "as", append_leases },
+        { "Queue", "as", append_queue },
         { "WaitsFor", "s", append_waits_for },
         {},
 };
@@ -189,6 +199,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("DefaultDomainType", "s", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("Devices", "as", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("Leases", "as", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Queue", "as", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("WaitsFor", "s", get_property, 0, CHANGES),
         SD_BUS_VTABLE_END,
 };

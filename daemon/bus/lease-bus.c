@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bus/bus-internal.h"
+#include "core/queue.h"
 #include "manager/process.h"
 #include "util/strings.h"
 
@@ -58,8 +59,11 @@ static int append_groups(sd_bus_message *m, const void *object, const Caller *ca
         const Lease *l = object;
         int r = sd_bus_message_open_container(m, 'a', "u");
 
+        /* one of the two is empty */
         for (size_t i = 0; r >= 0 && i < l->n_groups; i++)
                 r = sd_bus_message_append(m, "u", l->groups[i]->id);
+        for (size_t i = 0; r >= 0 && i < l->n_wanted; i++)
+                r = sd_bus_message_append(m, "u", l->wanted[i]->id);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
@@ -102,6 +106,34 @@ static int append_label(sd_bus_message *m, const void *object, const Caller *cal
         return sd_bus_message_append(m, "s", shown ? l->request.label : "");
 }
 
+static int append_priority(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "i", l->request.priority);
+}
+
+static int append_wait_until(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+
+        return sd_bus_message_append(m, "t",
+                                     l->state == LEASE_QUEUED ? l->request.wait_until : (uint64_t)0);
+}
+
+static int append_waits_for(sd_bus_message *m, const void *object, const Caller *caller) {
+        _cleanup_free_ char *text = NULL;
+        int r = lease_waits_for(object, &text);
+
+        return r < 0 ? r : sd_bus_message_append(m, "s", text ? text : "");
+}
+
+static int append_revocation(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+        bool asked = l->state == LEASE_REVOKING;
+
+        return sd_bus_message_append(m, "(st)", asked ? l->revocation.reason : "",
+                                     asked ? l->revocation.deadline : (uint64_t)0);
+}
+
 const BusProperty lease_properties[] = {
         { "Id", "s", append_id },
         { "Owner", "(us)", append_owner },
@@ -117,6 +149,10 @@ const BusProperty lease_properties[] = {
         { "Created", "t", append_created },
         { "Expires", "t", append_expires },
         { "Label", "s", append_label },
+        { "Priority", "i", append_priority },
+        { "WaitUntil", "t", append_wait_until },
+        { "WaitsFor", "s", append_waits_for },
+        { "Revocation", "(st)", append_revocation },
         {},
 };
 
@@ -191,8 +227,9 @@ static int read_lease(BusServer *s, sd_bus_message *call, Lease **ret, const Cal
 }
 
 static int refuse_ended(const Lease *l, Fault *fault) {
-        return fault_set(fault, ERROR_NO_SUCH_LEASE, "lease %s is %s: it gives no right any more",
-                         l->id, lease_state_to_string(l->state));
+        return fault_set(fault, ERROR_NO_SUCH_LEASE, "lease %s is %s: it gives no right %s", l->id,
+                         lease_state_to_string(l->state),
+                         l->state == LEASE_QUEUED ? "yet" : "any more");
 }
 
 static int method_release(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -205,6 +242,28 @@ static int method_release(sd_bus_message *call, void *userdata, sd_bus_error *er
         r = read_lease(s, call, &l, &caller, &fault);
         if (r == 0)
                 r = manager_end_lease(s->m, l, "released");
+        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+}
+
+static int method_revoke(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        const Caller *caller;
+        const char *reason;
+        BusServer *s = userdata;
+        uint64_t deadline;
+        Lease *l;
+        int r;
+
+        r = sd_bus_message_read(call, "st", &reason, &deadline);
+        if (r >= 0)
+                r = read_lease(s, call, &l, &caller, &fault);
+        if (r >= 0)
+                r = bus_check_text("the reason", reason, &fault);
+        if (r >= 0) {
+                r = manager_revoke(s->m, l, reason, deadline);
+                if (r == -EINVAL)
+                        r = refuse_ended(l, &fault);
+        }
         return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
@@ -270,6 +329,8 @@ static int method_confirm(sd_bus_message *call, void *userdata, sd_bus_error *er
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Release", "", "", method_release, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Revoke", SD_BUS_ARGS("s", reason, "t", deadline), SD_BUS_NO_RESULT,
+                                method_revoke, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Renew", SD_BUS_ARGS("t", ttl), SD_BUS_NO_RESULT, method_renew,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Confirm", SD_BUS_ARGS("h", pidfd), SD_BUS_NO_RESULT,
@@ -288,6 +349,11 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Created", "t", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("Expires", "t", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("Label", "s", get_property, 0, INVALIDATES),
+        SD_BUS_PROPERTY("Priority", "i", get_property, 0, CONST),
+        SD_BUS_PROPERTY("WaitUntil", "t", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("WaitsFor", "s", get_property, 0, 0),
+        SD_BUS_PROPERTY("Revocation", "(st)", get_property, 0, CHANGES),
+        SD_BUS_SIGNAL_WITH_ARGS("RevokeRequested", SD_BUS_ARGS("s", reason, "t", deadline), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Ended", SD_BUS_ARGS("s", reason), 0),
         SD_BUS_VTABLE_END,
 };

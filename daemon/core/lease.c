@@ -119,6 +119,8 @@ int registry_lease_set_expires(Lease *l, uint64_t expires, Changes *c) {
         if (changes_reserve(c, 0, 1, 0) < 0)
                 return -ENOMEM;
         l->request.expires = expires;
+        if (l->revocation.former == LEASE_UNCONFIRMED)
+                l->revocation.former = LEASE_ACTIVE;
         changes_add_lease(c, l);
         return 0;
 }
@@ -136,6 +138,7 @@ int registry_lease_set_process(Lease *l, pid_t pid, uint64_t start, Changes *c) 
         l->request.holder = HOLDER_PROCESS;
         l->request.holder_pid = pid;
         l->request.holder_start = start;
+        l->request.ttl = 0; /* that was for the time before */
         changes_add_lease(c, l);
         return 0;
 }

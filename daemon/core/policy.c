@@ -14,10 +14,11 @@ typedef struct CallerRule {
         unsigned kinds;
         bool force;     /* may override what is in use */
         bool other_uid; /* may give the nodes to another uid */
+        bool priority;  /* may be served before others, and have them asked to leave */
 } CallerRule;
 
 static const CallerRule vendor_rules[] = {
-        { .privileged = true, .kinds = ALL_KINDS, .force = true, .other_uid = true },
+        { .privileged = true, .kinds = ALL_KINDS, .force = true, .other_uid = true, .priority = true },
         { .member = true, .kinds = KIND(OWNER_KIND_USER) },
 };
 
@@ -131,6 +132,11 @@ int policy_check_acquire(const Policy *p, const Caller *caller, const Request *r
                         return fault_set(fault, ERROR_ACCESS_DENIED,
                                          "uid %u may not take a lease for uid %u: only root may",
                                          (unsigned)caller->uid, (unsigned)request->uid);
+                if (request->priority > 0 && !rule->priority)
+                        return fault_set(fault, ERROR_ACCESS_DENIED,
+                                         "uid %u may not ask with priority %d: only root may go above "
+                                         "0",
+                                         (unsigned)caller->uid, request->priority);
                 return 0;
         }
         return fault_set(fault, ERROR_ACCESS_DENIED,

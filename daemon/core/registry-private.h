@@ -95,7 +95,6 @@ void lease_join_group(Lease *l, Group *g, Changes *c);
 void lease_leave_groups(Registry *r, Lease *l, LeaseState state, Fault *failure, char **ended,
                         Changes *c);
 Lease *lease_free(Lease *l);
-void revocation_clear(Revocation *v);
 DEFINE_CLEANUP(Lease *, lease_free);
 
 /* queue.c */

@@ -132,10 +132,13 @@ struct Group {
 /* A lease that was asked to leave. */
 typedef struct Revocation {
         char *reason;      /* NULL: it was not */
-        uint64_t deadline; /* CLOCK_BOOTTIME, microseconds: then the right ends */
+        uint64_t deadline; /* CLOCK_BOOTTIME, microseconds: then the right ends; 0: it was not asked */
         bool by_queue;     /* for a lease that is queued; else by a person */
         LeaseState former; /* to go back to if nobody waits any more */
+        bool told;         /* the bus layer has told the holder */
 } Revocation;
+
+void revocation_clear(Revocation *v);
 
 struct Lease {
         char *id; /* "l7" */

@@ -26,6 +26,7 @@ static int ask_to_leave(Registry *r, Lease *l, const char *reason, uint64_t dead
         l->state = LEASE_REVOKING;
         l->revocation.deadline = deadline;
         l->revocation.by_queue = by_queue;
+        l->revocation.told = false;
         changes_add_lease(c, l);
         return 0;
 }

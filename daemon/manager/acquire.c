@@ -23,6 +23,7 @@
 struct Inquiry {
         Manager *m;
         char *lease;      /* Acquire: id */
+        bool queued;      /* it was granted from the queue: its requester has his answer already */
         int lifeline;     /* the requester's end */
         Request question; /* Explain, and Acquire if other devices would do as well */
         int pidfd;        /* of the holder, likewise */
@@ -104,8 +105,9 @@ void inquiry_end_all(Manager *m) {
 
                 if (q->acquired)
                         q->acquired(NULL, -EBADF, &why, q->userdata);
-                else
+                else if (!q->queued)
                         q->explained(NULL, &why, q->userdata);
+                /* for the store a lease that was queued is queued still */
                 inquiry_free(q);
         }
 }
@@ -161,7 +163,8 @@ static int drop_reservation(Inquiry *q, const Fault *why) {
         int r = 0;
 
         if (l && lease_state_is_alive(l->state))
-                r = registry_lease_end(q->m->registry, l, LEASE_ENDED, "refused", &c);
+                r = q->queued ? registry_lease_fail(q->m->registry, l, why, &c)
+                              : registry_lease_end(q->m->registry, l, LEASE_ENDED, "refused", &c);
         for (size_t i = 0; r == 0 && i < q->n_held; i++) {
                 Group *g = registry_group(q->m->registry, q->held[i]);
 
@@ -178,7 +181,8 @@ static void refuse_acquire(Inquiry *q, const Fault *why) {
 
         if (r < 0)
                 log_error("Lease %s cannot be taken back: %s", q->lease, strerror(-r));
-        q->acquired(NULL, -EBADF, why, q->userdata);
+        if (!q->queued)
+                q->acquired(NULL, -EBADF, why, q->userdata);
         inquiry_free(q);
 }
 
@@ -223,9 +227,11 @@ static void answer_acquire(Inquiry *q) {
                 return;
         }
         l->answered = true;
+        l->asking = false;
         if (store_save_lease(q->m->store, l) < 0)
                 log_error("Lease %s cannot be written: it will not outlive the daemon", l->id);
-        q->acquired(l, TAKE_FD(q->lifeline), NULL, q->userdata);
+        if (!q->queued)
+                q->acquired(l, TAKE_FD(q->lifeline), NULL, q->userdata);
         for (size_t i = 0; i < q->n_held; i++) { /* the lease may not have survived the answer */
                 Group *g = registry_group(q->m->registry, q->held[i]);
 
@@ -258,7 +264,7 @@ static void answer_explain(Inquiry *q) {
 }
 
 static void inquiry_answer(Inquiry *q) {
-        if (q->acquired)
+        if (q->acquired || q->queued)
                 answer_acquire(q);
         else
                 answer_explain(q);
@@ -373,12 +379,11 @@ static int inquiry_inspect(Inquiry *q) {
 
 /* Acquire */
 
-/* Everything that needs the lease but not the kernel: lifeline, holder, state files, plans. */
-static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *why) {
-        _cleanup_close_ int watched = TAKE_FD(*pidfd);
+/* Plans what has to be done to the groups of the lease, and keeps it from being begun. */
+static int hold_groups(Inquiry *q, Lease *l, Fault *why) {
         int r = 0;
 
-        q->held = calloc(l->n_groups, sizeof(unsigned));
+        q->held = calloc(l->n_groups + 1, sizeof(unsigned));
         if (!q->held)
                 return -ENOMEM;
         for (size_t i = 0; r == 0 && i < l->n_groups; i++) {
@@ -398,20 +403,36 @@ static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *wh
                 fault_of_obstacles(&q->obstacles, ERROR_NOT_VIABLE, why);
                 return -ECANCELED;
         }
+        return 0;
+}
+
+/* A lease that cannot be written would not be restored. */
+static int commit_lease(Inquiry *q, Changes *c, Fault *why) {
+        int r = manager_commit(q->m, c);
+
+        return r < 0 && r != -ENOMEM ? fault_set(why, ERROR_QUOTA_EXCEEDED,
+                                                 "the lease cannot be recorded: %s", strerror(-r))
+                                     : r;
+}
+
+/* Everything that needs the lease but not the kernel: lifeline, holder, state files, plans. */
+static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *why) {
+        _cleanup_close_ int watched = TAKE_FD(*pidfd);
+        int r;
+
+        r = hold_groups(q, l, why);
+        if (r < 0)
+                return r;
         if (l->request.holder == HOLDER_LIFELINE)
                 r = store_create_lifeline(q->m->store, l->id, &watched, &q->lifeline);
         if (r == 0)
                 r = holder_new(q->m, l, watched);
         if (r == 0)
                 TAKE_FD(watched);
-        if (r == 0)
-                r = manager_commit(q->m, c);
-        if (r < 0 && r != -ENOMEM) {
-                fault_set(why, ERROR_QUOTA_EXCEEDED, "the lease cannot be recorded: %s",
-                          strerror(-r));
-                return -ECANCELED;
-        }
-        return r;
+        if (r < 0 && r != -ENOMEM)
+                return fault_set(why, ERROR_QUOTA_EXCEEDED, "the lease cannot be recorded: %s",
+                                 strerror(-r));
+        return r < 0 ? r : commit_lease(q, c, why);
 }
 
 /* If it fails, q->lease tells whether there is a reservation to drop. */
@@ -463,6 +484,38 @@ void manager_acquire(Manager *m, Request *request, int pidfd, AcquireDone done, 
                 refuse_acquire(q, &why);
         } else if (inquiry_begin(q, request, &holder, &why) < 0)
                 refuse_acquire(q, &why);
+}
+
+int manager_grant(Manager *m, Lease *l) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        _cleanup_fault_ Fault why = FAULT_NULL;
+        Inquiry *q = inquiry_new(m, l->request.force, NULL);
+        int r = -ENOMEM;
+
+        if (!q)
+                return r;
+        q->queued = true;
+        q->lease = strdup(l->id);
+        if (q->lease)
+                r = registry_queue_grant(m->registry, l, manager_now(m), &c);
+        if (r < 0) {
+                inquiry_free(q);
+                return r;
+        }
+        l->asking = true;
+        r = holder_set_expiry(l);
+        if (r >= 0)
+                r = hold_groups(q, l, &why);
+        if (r >= 0)
+                r = commit_lease(q, &c, &why);
+        if (r >= 0)
+                r = inquiry_inspect(q);
+        if (r < 0) {
+                if (r != -ECANCELED)
+                        fault_set_oom(&why);
+                refuse_acquire(q, &why);
+        }
+        return 0;
 }
 
 /* Explain */

@@ -23,9 +23,10 @@ struct Holder {
         int fd;
         sd_event_source *watch;
         sd_event_source *expiry;
-        KernelOp *op;      /* STEP_WAIT_CLOSED of an expired lease */
-        size_t closed;     /* how many of its groups have been found closed */
-        unsigned failures; /* of the op, in a row */
+        sd_event_source *revocation; /* the deadline of one that was asked to leave */
+        KernelOp *op;                /* STEP_WAIT_CLOSED of an expired lease */
+        size_t closed;               /* how many of its groups have been found closed */
+        unsigned failures;           /* of the op, in a row */
 };
 
 static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata);
@@ -122,6 +123,31 @@ int holder_set_expiry(Lease *l) {
                                  on_expiry, h);
 }
 
+/* revocation */
+
+static int on_revocation_due(sd_event_source *source, uint64_t usec, void *userdata) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        Holder *h = userdata;
+        Manager *m = h->m;
+
+        if (registry_revoke_due(m->registry, h->l, &c) < 0)
+                log_error("Lease %s cannot be ended: out of memory", h->l->id);
+        for (size_t i = 0; i < c.n_groups; i++)
+                switch_note_waiting(c.groups[i], &c);
+        (void)manager_commit(m, &c); /* frees h; a failed write is logged */
+        return 0;
+}
+
+int holder_set_revocation(Lease *l) {
+        Holder *h = l->userdata;
+
+        h->revocation = sd_event_source_disable_unref(h->revocation);
+        if (l->state != LEASE_REVOKING || l->revocation.deadline == UINT64_MAX)
+                return 0;
+        return sd_event_add_time(h->m->event, &h->revocation, CLOCK_BOOTTIME,
+                                 l->revocation.deadline, 0, on_revocation_due, h);
+}
+
 void holder_linger(Lease *l) {
         Holder *h = l->userdata;
 
@@ -167,8 +193,10 @@ int holder_new(Manager *m, Lease *l, int fd) {
         *h = (Holder){ .m = m, .l = l, .fd = -EBADF };
         l->userdata = h;
         r = holder_set_fd(l, l->request.holder, fd);
-        if (r == 0)
+        if (r >= 0)
                 r = holder_set_expiry(l);
+        if (r >= 0)
+                r = holder_set_revocation(l);
         if (r < 0) {
                 h->fd = -EBADF; /* stays the caller's */
                 l->userdata = holder_free(h);
@@ -225,6 +253,7 @@ Holder *holder_free(Holder *h) {
                 h->m->kernel->ops->cancel(h->op);
         sd_event_source_disable_unref(h->watch);
         sd_event_source_disable_unref(h->expiry);
+        sd_event_source_disable_unref(h->revocation);
         safe_close(h->fd);
         free(h);
         return NULL;

@@ -3,6 +3,7 @@
 
 /* Shared by the files of this folder only. */
 
+#include "core/queue.h"
 #include "manager/manager.h"
 
 /* One request on its way to its answer (acquire.c). */
@@ -18,6 +19,7 @@ struct Manager {
         bool started; /* enumeration and recovery are done: changes are acted upon */
         bool executor_ready;
         struct Inspector *inspector;
+        struct QueueRunner *queue;
         Inquiry *inquiries; /* utlist, doubly linked */
 };
 
@@ -75,9 +77,21 @@ void holder_linger(Lease *l);
 /* After a restart: finds the holder again. An ended holder is noticed from the event loop. */
 int holder_restore(Manager *m, Lease *l);
 
+/* The lease is asked to leave, or it is not any more. */
+int holder_set_revocation(Lease *l);
+
+/* queue.c */
+typedef struct QueueRunner QueueRunner;
+int queue_runner_new(Manager *m, QueueRunner **ret);
+QueueRunner *queue_runner_free(QueueRunner *q);
+/* Something changed: somebody may have his turn. */
+void queue_kick(Manager *m);
+
 /* recover.c */
 int manager_recover(Manager *m);
 
 /* acquire.c */
+/* The turn of a lease that is queued. What stands in its way fails the lease. */
+int manager_grant(Manager *m, Lease *l);
 /* The daemon ends: those who wait are told. */
 void inquiry_end_all(Manager *m);

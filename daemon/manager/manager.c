@@ -90,6 +90,8 @@ int manager_commit(Manager *m, Changes *c) {
         for (size_t i = 0; i < c->n_groups; i++)
                 switch_kick(m, c->groups[i]);
         for (size_t i = 0; i < c->n_leases; i++) {
+                if (c->leases[i]->userdata && holder_set_revocation(c->leases[i]) < 0)
+                        log_error("Lease %s: out of memory", c->leases[i]->id);
                 if (c->leases[i]->state == LEASE_ENDED)
                         manager_forget_lease(m, c->leases[i]);
                 else if (c->leases[i]->state == LEASE_FAILED || c->leases[i]->state == LEASE_LOST)
@@ -98,6 +100,8 @@ int manager_commit(Manager *m, Changes *c) {
         for (size_t i = 0; i < c->n_groups; i++)
                 if (c->groups[i]->n_devices == 0)
                         manager_forget_group(m, c->groups[i]);
+        if (c->n_groups > 0 || c->n_leases > 0)
+                queue_kick(m);
         changes_clear(c);
         return r;
 }
@@ -232,6 +236,9 @@ int manager_new(sd_event *event, Store *store, Manager **ret) {
         r = inspector_new(m, &m->inspector);
         if (r < 0)
                 return r;
+        r = queue_runner_new(m, &m->queue);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(m);
         return 0;
 }
@@ -241,6 +248,7 @@ Manager *manager_free(Manager *m) {
                 return NULL;
         inquiry_end_all(m);
         inspector_free(m->inspector);
+        queue_runner_free(m->queue);
         if (m->registry) {
                 for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
                         g->userdata = switch_free(g->userdata);
@@ -321,13 +329,27 @@ int manager_end_lease(Manager *m, Lease *l, const char *reason) {
         return 0;
 }
 
+int manager_revoke(Manager *m, Lease *l, const char *reason, uint64_t usec) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        uint64_t now = manager_now(m);
+        int r;
+
+        r = registry_revoke(m->registry, l, reason,
+                            usec > UINT64_MAX - now ? UINT64_MAX : now + usec, &c);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < c.n_groups; i++)
+                switch_note_waiting(c.groups[i], &c);
+        (void)manager_commit(m, &c); /* a failed write is logged */
+        return 0;
+}
+
 int manager_renew(Manager *m, Lease *l, uint64_t ttl) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         uint64_t now = manager_now(m);
         int r;
 
-        if (l->state != LEASE_ACTIVE && l->state != LEASE_ACTIVATING &&
-            l->state != LEASE_UNCONFIRMED)
+        if (!lease_state_is_alive(l->state))
                 return -EINVAL;
         registry_lease_set_expires(l, ttl == 0 || ttl > UINT64_MAX - now ? UINT64_MAX : now + ttl,
                                    &c);
@@ -343,8 +365,7 @@ int manager_confirm(Manager *m, Lease *l, int pidfd, pid_t pid, uint64_t start) 
         _cleanup_changes_ Changes c = CHANGES_NULL;
         int r;
 
-        if (l->state != LEASE_ACTIVE && l->state != LEASE_ACTIVATING &&
-            l->state != LEASE_UNCONFIRMED)
+        if (lease_state_is_over(l->state))
                 return -EINVAL;
         r = holder_set_fd(l, HOLDER_PROCESS, pidfd);
         if (r < 0)

@@ -51,7 +51,7 @@ uint64_t manager_now(Manager *m); /* CLOCK_BOOTTIME, microseconds */
 
 /*
  * Acquire: reserves, looks whether the host needs the devices, then answers, exactly once:
- * with a lease and (holder lifeline) the descriptor for the requester, or with a fault after
+ * with a lease, which may be queued, and (holder lifeline) the descriptor for the requester, or with a fault after
  * which nothing has changed. The switch goes on after the answer; Lease.state tells.
  * pidfd: of HOLDER_PROCESS, else -EBADF; taken over.
  */
@@ -71,6 +71,8 @@ void manager_explain(Manager *m, const Request *request, ExplainDone done, void 
 
 /* The right ends now; the way back goes on. reason: "released", "holder-died", "expired", ... */
 int manager_end_lease(Manager *m, Lease *l, const char *reason);
+/* Asks the lease to leave within so many microseconds; then its right ends. -EINVAL if it has. */
+int manager_revoke(Manager *m, Lease *l, const char *reason, uint64_t usec);
 /* ttl: microseconds from now, 0: for ever. -EINVAL if the lease has ended. */
 int manager_renew(Manager *m, Lease *l, uint64_t ttl);
 /* pid and start: who the pidfd refers to. Takes the descriptor over on success. */

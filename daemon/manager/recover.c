@@ -67,6 +67,7 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
                            group_state_to_string(stored->state), stored->step);
         r = registry_adopt_group(m->registry, g, stored->state, &stored->owner, &stored->terms,
                                  stored->node_uid, stored->recorded_type, c);
+        g->evict = stored->evict;
         if (r == 0 && stored->waits_for)
                 r = registry_group_set_waits_for(g, stored->waits_for, c);
         return r;
@@ -90,6 +91,10 @@ static int adopt_lease(Manager *m, StoredLease *stored, Changes *c) {
         if (r < 0)
                 return r;
         l->answered = true;
+        if (l->state == LEASE_REVOKING) {
+                l->revocation = stored->revocation;
+                stored->revocation = (Revocation){};
+        }
         return holder_restore(m, l);
 }
 

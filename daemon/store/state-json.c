@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "store/state-json.h"
 
+#include "core/queue.h"
 #include "util/strings.h"
 
 #define STATE_VERSION 1
@@ -78,13 +79,23 @@ static json_object *terms_to_json(const Terms *t) {
         return builder_finish(&b);
 }
 
+static json_object *revocation_to_json(const Revocation *v) {
+        Builder b = builder_new();
+
+        put_string(&b, "reason", v->reason);
+        put_uint(&b, "deadline", v->deadline);
+        put_uint(&b, "by-queue", v->by_queue);
+        put_string(&b, "former", lease_state_to_string(v->former));
+        return builder_finish(&b);
+}
+
 json_object *lease_to_json(const Lease *l) {
         const Request *q = &l->request;
         Builder b = builder_new();
 
         put_uint(&b, "version", STATE_VERSION);
         put_string(&b, "id", l->id);
-        put_string(&b, "state", lease_state_to_string(l->state));
+        put_string(&b, "state", lease_state_to_string(l->asking ? LEASE_QUEUED : l->state));
         put(&b, "devices", names_to_json(q->devices));
         put(&b, "terms", terms_to_json(&q->terms));
         put_owner(&b, &q->owner);
@@ -96,6 +107,11 @@ json_object *lease_to_json(const Lease *l) {
         put_string(&b, "holder-name", q->holder_name);
         put_uint(&b, "created", q->created);
         put_uint(&b, "expires", q->expires);
+        put_uint(&b, "ttl", q->ttl);
+        put_uint(&b, "wait-until", q->wait_until);
+        put(&b, "priority", json_object_new_int(q->priority));
+        if (l->revocation.reason)
+                put(&b, "revocation", revocation_to_json(&l->revocation));
         put_uint(&b, "force", q->force);
         put_uint(&b, "answered", l->answered);
         return builder_finish(&b);
@@ -156,6 +172,7 @@ json_object *group_to_json(const Group *g, const Step *step) {
         put_uint(&b, "node-uid", g->node_uid);
         put_string(&b, "default-domain-type", g->recorded_type);
         put_string(&b, "waits-for", g->waits_for);
+        put_uint(&b, "evict", g->evict);
         put(&b, "devices", devices);
         if (step)
                 put(&b, "step", step_to_json(step));
@@ -295,6 +312,46 @@ static int get_holder(json_object *o, Request *q, const char **ret_why) {
         return r;
 }
 
+/* An older daemon did not know of waiting. */
+static int get_waiting(json_object *o, Request *q, const char **ret_why) {
+        json_object *priority;
+        int r = 0;
+
+        if (json_object_object_get_ex(o, "ttl", NULL))
+                r = get_uint(o, "ttl", UINT64_MAX, &q->ttl, ret_why);
+        if (r == 0 && json_object_object_get_ex(o, "wait-until", NULL))
+                r = get_uint(o, "wait-until", UINT64_MAX, &q->wait_until, ret_why);
+        if (r < 0 || !json_object_object_get_ex(o, "priority", &priority))
+                return r;
+        q->priority = json_object_get_int(priority);
+        if (json_object_is_type(priority, json_type_int) && q->priority >= PRIORITY_MIN &&
+            q->priority <= PRIORITY_MAX)
+                return 0;
+        *ret_why = "has a wrong priority";
+        return -EINVAL;
+}
+
+static int get_revocation(json_object *o, Revocation *ret, const char **ret_why) {
+        json_object *v;
+        int r;
+
+        if (!json_object_object_get_ex(o, "revocation", &v))
+                return 0;
+        r = get_string(v, "reason", true, &ret->reason, ret_why);
+        if (r == 0)
+                r = get_uint(v, "deadline", UINT64_MAX, &ret->deadline, ret_why);
+        if (r == 0)
+                r = get_flag(v, "by-queue", &ret->by_queue, ret_why);
+        if (r < 0)
+                return r;
+        ret->told = true;
+        ret->former = lease_state_from_string(json_get_string(v, "former"));
+        if (ret->former == LEASE_ACTIVE || ret->former == LEASE_UNCONFIRMED)
+                return 0;
+        *ret_why = "is revoked in a wrong way";
+        return -EINVAL;
+}
+
 int stored_lease_from_json(json_object *o, StoredLease *ret, const char **ret_why) {
         StoredLease l = { .request = REQUEST_NULL };
         int r = check_version(o, ret_why);
@@ -325,6 +382,10 @@ int stored_lease_from_json(json_object *o, StoredLease *ret, const char **ret_wh
         if (r == 0)
                 r = get_uint(o, "expires", UINT64_MAX, &l.request.expires, ret_why);
         if (r == 0)
+                r = get_waiting(o, &l.request, ret_why);
+        if (r == 0)
+                r = get_revocation(o, &l.revocation, ret_why);
+        if (r == 0)
                 r = get_flag(o, "force", &l.request.force, ret_why);
         if (r == 0)
                 r = get_flag(o, "answered", &l.answered, ret_why);
@@ -339,6 +400,7 @@ int stored_lease_from_json(json_object *o, StoredLease *ret, const char **ret_wh
 void stored_lease_clear(StoredLease *l) {
         free(l->id);
         request_clear(&l->request);
+        revocation_clear(&l->revocation);
 }
 
 static int get_record(json_object *o, StoredGroup *g, const char **ret_why) {
@@ -385,6 +447,8 @@ static int get_ownership(json_object *o, StoredGroup *g, const char **ret_why) {
                 r = get_string(o, "default-domain-type", false, &g->recorded_type, ret_why);
         if (r == 0)
                 r = get_string(o, "waits-for", false, &g->waits_for, ret_why);
+        if (r == 0 && json_object_object_get_ex(o, "evict", NULL))
+                r = get_flag(o, "evict", &g->evict, ret_why);
         return r;
 }
 

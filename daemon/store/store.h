@@ -31,6 +31,7 @@ typedef struct StoredLease {
         LeaseState state;
         bool answered;
         Request request;
+        Revocation revocation;
 } StoredLease;
 
 typedef struct StoredDevice {
@@ -47,6 +48,7 @@ typedef struct StoredGroup {
         char *recorded_type;
         char *owed_type; /* GROUP_FREE, which has only this and the names of its devices */
         char *waits_for;
+        bool evict;
         StoredDevice *devices;
         size_t n_devices;
         char *step; /* the one under way when it was written, for the log; may be NULL */
