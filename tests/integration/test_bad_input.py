@@ -55,7 +55,12 @@ def test_devices_of_explain(root, unchanged, case):
 
 BAD_OPTIONS = {
     "unknown": {"colour": ("s", "red")},
-    "unknown beside known": {"label": ("s", "x"), "wait": ("t", 1)},
+    "unknown beside known": {"label": ("s", "x"), "whenever": ("t", 1)},
+    "wait as text": {"wait": ("s", "5")},
+    "wait negative": {"wait": ("x", -5)},
+    "priority as text": {"priority": ("s", "high")},
+    "priority too high": {"priority": ("i", 101)},
+    "priority too low": {"priority": ("i", -101)},
     "empty name": {"": ("s", "x")},
     "ttl as text": {"ttl": ("s", "5")},
     "ttl too narrow": {"ttl": ("u", 5)},
