@@ -10,16 +10,15 @@
 
 #include "core/device.h"
 #include "executor/check.h"
-#include "executor/holders.h"
-#include "executor/node.h"
+#include "executor/vfio-node.h"
 #include "util/strings.h"
 
 /* Milliseconds between attempts. A close is announced before the kernel has finished it, so the
  * first ones come quickly; the last one goes on: what kept the group may not be announced. */
 static const int retry_delays[] = { 1, 2, 5, 10, 20, 50, 100, 1000 };
 #define RETRY_SLOW (sizeof(retry_delays) / sizeof(retry_delays[0]) - 1)
-/* Processes are looked for at every so many slow attempts. */
-#define RETRIES_PER_SCAN 10
+/* Processes are looked for no more often. */
+#define SCAN_MSEC 10000
 
 int group_describe_drivers(Run *run, const char *except, bool harmful_only, char **ret) {
         _cleanup_(strv_freep) char **devices = NULL;
@@ -53,7 +52,7 @@ static int open_if_free(Run *run, bool *ret_viable) {
         _cleanup_close_ int fd = -EBADF;
         int r;
 
-        fd = node_open(run, O_RDWR);
+        fd = vfio_node_open(run, FILE_GROUP, NULL, O_RDWR);
         if (fd < 0)
                 return fd;
         if (ioctl(fd, VFIO_GROUP_GET_STATUS, &status) < 0)
@@ -70,17 +69,18 @@ static int open_if_free(Run *run, bool *ret_viable) {
         /* newer kernels also have nodes of single devices, which can be open without the group's */
         r = sysfs_exists(&run->sysfs, "dev/vfio/devices");
         if (r > 0)
-                r = holders_describe(&run->sysfs, run->step->group, NULL, false, &holders);
+                r = holders_describe(&run->sysfs, run->step->group, HOLDERS_OF_ANY, NULL, false,
+                                     &holders);
         if (r < 0)
                 return r;
         return holders ? -EBUSY : TAKE_FD(fd);
 }
 
-static int report_holders(Run *run, char **reported) {
+static int report_holders(Run *run, HolderFiles which, char **reported) {
         _cleanup_free_ char *holders = NULL;
         int r;
 
-        r = holders_describe(&run->sysfs, run->step->group, NULL, true, &holders);
+        r = holders_describe(&run->sysfs, run->step->group, which, NULL, true, &holders);
         if (r < 0)
                 return r;
         if (!holders)
@@ -95,21 +95,17 @@ static int report_holders(Run *run, char **reported) {
         return r;
 }
 
-/* A descriptor that tells of every close of the group's node. */
-static int watch_closes(Run *run) {
-        _cleanup_close_ int watch = -EBADF, node = -EBADF;
-        char path[64];
+int group_watch_new(void) {
+        int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 
-        node = node_open(run, O_PATH);
-        if (node < 0)
-                return node;
-        watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (watch < 0)
-                return -errno;
+        return watch < 0 ? -errno : watch;
+}
+
+int group_watch_add(int watch, int node) {
+        char path[32];
+
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", node);
-        if (inotify_add_watch(watch, path, IN_CLOSE) < 0)
-                return -errno;
-        return TAKE_FD(watch);
+        return inotify_add_watch(watch, path, IN_CLOSE) < 0 ? -errno : 0;
 }
 
 /* 1: something was closed; 0: the time is up; negative errno, with the answer set if the permit is
@@ -132,37 +128,58 @@ static int wait_for_close(Run *run, int watch, int timeout) {
         return 1;
 }
 
-/* Waits until the group can be opened and returns its descriptor. */
-static int wait_until_free(Run *run, bool *ret_viable) {
+int group_wait(Run *run, const GroupWait *wait) {
+        /* where nothing tells of a close, the slow attempts are not so slow */
+        const size_t last = wait->watch < 0 ? RETRY_SLOW - 1 : RETRY_SLOW;
+        const int per_scan = SCAN_MSEC / retry_delays[last];
         _cleanup_free_ char *reported = NULL;
-        _cleanup_close_ int watch = -EBADF;
-        size_t attempt = 0, slow = 0;
-        int r;
+        size_t attempt = 0;
+        int r, slow = 0;
 
-        /* before the first attempt, or a close in between would go unnoticed */
-        watch = watch_closes(run);
-        if (watch < 0)
-                return watch;
         for (;;) {
-                r = open_if_free(run, ret_viable);
+                r = wait->attempt(run, wait->userdata);
                 if (r != -EBUSY)
                         return r;
-                if (attempt == RETRY_SLOW && slow++ % RETRIES_PER_SCAN == 0) {
-                        r = report_holders(run, &reported);
+                if (attempt == last && slow++ % per_scan == 0) {
+                        r = report_holders(run, wait->which, &reported);
                         if (r < 0)
                                 return r;
                 }
-                r = wait_for_close(run, watch, retry_delays[attempt]);
+                r = wait_for_close(run, wait->watch, retry_delays[attempt]);
                 if (r < 0)
                         return r;
-                if (r > 0)
-                        attempt = slow = 0;
-                else if (attempt < RETRY_SLOW)
+                if (r > 0) {
+                        attempt = 0;
+                        slow = 0;
+                } else if (attempt < last) {
                         attempt++;
+                }
         }
 }
 
-static int no_node(Run *run, int error) {
+static int attempt_open(Run *run, void *userdata) {
+        return open_if_free(run, userdata);
+}
+
+int group_wait_until_free(Run *run, bool *ret_viable) {
+        _cleanup_close_ int watch = -EBADF, node = -EBADF;
+        int r;
+
+        node = vfio_node_open(run, FILE_GROUP, NULL, O_PATH);
+        if (node < 0)
+                return node;
+        /* before the first attempt, or a close in between would go unnoticed */
+        watch = group_watch_new();
+        r = watch < 0 ? watch : group_watch_add(watch, node);
+        if (r < 0)
+                return r;
+        return group_wait(run, &(GroupWait){ .attempt = attempt_open,
+                                             .userdata = ret_viable,
+                                             .which = HOLDERS_OF_ANY,
+                                             .watch = watch });
+}
+
+int group_no_node(Run *run, int error) {
         if (error != -ENOENT && error != -ENODEV)
                 return error;
         return answer_fail(&run->answer, ENOENT,
@@ -174,14 +191,14 @@ int step_wait_closed(Run *run) {
         bool viable;
         int fd;
 
-        fd = wait_until_free(run, &viable);
+        fd = group_wait_until_free(run, &viable);
         if (fd < 0)
-                return no_node(run, fd);
+                return group_no_node(run, fd);
         safe_close(fd);
         return 0;
 }
 
-static int not_viable(Run *run) {
+int group_not_viable(Run *run) {
         _cleanup_free_ char *harmful = NULL;
         int r;
 
@@ -192,47 +209,22 @@ static int not_viable(Run *run) {
                            run->step->group, harmful ? harmful : "a kernel driver had it just now");
 }
 
-int step_claim(Run *run) {
-        struct vfio_group_status status = { .argsz = sizeof(status) };
-        _cleanup_close_ int container = -EBADF, group = -EBADF;
-        bool viable = false;
+int group_describe_users(Run *run, bool skip_own, char **ret) {
+        /* the service manager stores files for the daemon */
+        const pid_t own[] = { getppid(), run->daemon, 1, 0 };
         int r;
 
-        group = wait_until_free(run, &viable);
-        if (group < 0)
-                return no_node(run, group);
-        if (!viable)
-                return not_viable(run);
-        container = sysfs_open_file(&run->sysfs, "dev/vfio/vfio", O_RDWR);
-        if (container < 0)
-                return answer_fail(&run->answer, -container, "cannot open /dev/vfio/vfio: %s",
-                                   strerror(-container));
-        r = run_check_permit(run);
+        /* Only one file of a group's node can be open: what others have of it is a copy. */
+        r = holders_include(&run->sysfs, run->step->group, own);
         if (r < 0)
                 return r;
-        if (ioctl(group, VFIO_GROUP_SET_CONTAINER, &container) < 0)
-                return errno == EPERM ? not_viable(run) : -errno;
-        if (ioctl(group, VFIO_GROUP_GET_STATUS, &status) < 0)
-                return -errno;
-        if (!(status.flags & VFIO_GROUP_FLAGS_CONTAINER_SET))
-                return answer_fail(&run->answer, EIO,
-                                   "VFIO took IOMMU group %u into a container but does not say so",
-                                   run->step->group);
-        r = vfio_files_add(&run->answer.files, FILE_CONTAINER, NULL, container);
-        if (r < 0)
-                return r;
-        TAKE_FD(container);
-        r = vfio_files_add(&run->answer.files, FILE_GROUP, NULL, group);
-        if (r == 0)
-                TAKE_FD(group);
-        return r;
+        return holders_describe(&run->sysfs, run->step->group,
+                                r > 0 ? HOLDERS_OF_DEVICES : HOLDERS_OF_ANY, skip_own ? own : NULL,
+                                false, ret);
 }
 
-int group_check_unbind(Run *run) {
-        /* the daemon and the service manager, which stores descriptors for it, may keep the group
-         * claimed during an unbind: a group file alone holds nothing up */
-        const pid_t skip[] = { getppid(), run->daemon, 1, 0 };
-        _cleanup_free_ char *holders = NULL;
+/* The daemon's files too count here, if they are of a device. */
+static int attempt_unbind(Run *run, char **holders) {
         bool viable;
         int r;
 
@@ -245,9 +237,24 @@ int group_check_unbind(Run *run) {
                 return 0;
         if (r != -EBUSY)
                 return r;
-        r = holders_describe(&run->sysfs, run->step->group, skip, false, &holders);
-        if (r < 0 || !holders)
-                return r;
+        return group_describe_users(run, false, holders);
+}
+
+int group_check_unbind(Run *run) {
+        _cleanup_free_ char *holders = NULL;
+        int r;
+
+        /* the service manager is late to close what it stored */
+        for (size_t i = 0; i < RETRY_SLOW; i++) {
+                free(holders);
+                holders = NULL;
+                r = attempt_unbind(run, &holders);
+                if (r < 0 || !holders)
+                        return r;
+                r = wait_for_close(run, -EBADF, retry_delays[i]);
+                if (r < 0)
+                        return r;
+        }
         return answer_fail(&run->answer, EBUSY,
                            "%s is open in %s: unbinding it would hang until that is closed",
                            run->step->device, holders);

@@ -45,14 +45,16 @@ static int scan_add_node(Scan *scan, const char *folder, const char *name) {
         return end ? strv_extend(&scan->nodes, end) : -ENOMEM;
 }
 
-static int scan_prepare(Scan *scan, unsigned group) {
+static int scan_add_group(Scan *scan, unsigned group) {
         char number[16];
-        int r;
 
         (void)snprintf(number, sizeof(number), "%u", group);
-        r = scan_add_node(scan, "vfio", number);
-        if (r < 0)
-                return r;
+        return scan_add_node(scan, "vfio", number);
+}
+
+static int scan_add_devices(Scan *scan, unsigned group) {
+        int r;
+
         r = sysfs_listf(scan->s, &scan->devices, "sys/kernel/iommu_groups/%u/devices", group);
         if (r < 0)
                 return r;
@@ -97,7 +99,7 @@ static Hold file_hold(const Scan *scan, const char *pid, int folder, const char 
         target[n] = '\0';
         if (strcmp(target, "anon_inode:[vfio-device]") == 0)
                 return device_file_hold(scan, pid, fd);
-        for (char **end = scan->nodes; *end; end++)
+        for (char **end = scan->nodes; end && *end; end++)
                 if (ends_with(target, *end))
                         return HOLD_SURE;
         return HOLD_NONE;
@@ -147,12 +149,15 @@ static bool is_skipped(unsigned long long pid, const pid_t *skip) {
         return false;
 }
 
-int holders_describe(const Sysfs *s, unsigned group, const pid_t *skip, bool guess, char **ret) {
+int holders_describe(const Sysfs *s, unsigned group, HolderFiles which, const pid_t *skip,
+                     bool guess, char **ret) {
         _cleanup_(strv_freep) char **processes = NULL;
         _cleanup_(scan_clear) Scan scan = { .s = s };
         int r;
 
-        r = scan_prepare(&scan, group);
+        r = scan_add_devices(&scan, group);
+        if (r == 0 && which == HOLDERS_OF_ANY)
+                r = scan_add_group(&scan, group);
         if (r < 0)
                 return r;
         r = sysfs_list(s, "proc", &processes);
@@ -181,4 +186,17 @@ int holders_describe(const Sysfs *s, unsigned group, const pid_t *skip, bool gue
                 scan.exact = TAKE_PTR(scan.guess);
         *ret = TAKE_PTR(scan.exact);
         return 0;
+}
+
+int holders_include(const Sysfs *s, unsigned group, const pid_t *processes) {
+        _cleanup_(scan_clear) Scan scan = { .s = s };
+        char pid[16];
+        int r;
+
+        r = scan_add_group(&scan, group);
+        for (; r == 0 && *processes > 0; processes++) {
+                (void)snprintf(pid, sizeof(pid), "%d", (int)*processes);
+                r = process_hold(&scan, pid) == HOLD_SURE;
+        }
+        return r;
 }

@@ -7,6 +7,7 @@
 
 #include "core/device.h"
 #include "executor/check.h"
+#include "executor/group.h"
 #include "executor/holders.h"
 #include "executor/network.h"
 #include "util/strings.h"
@@ -250,7 +251,8 @@ static int inspect_vf(Walk *w, const char *vf) {
                 if (r >= 0)
                         r = parse_u64(group, 10, &id);
                 if (r >= 0)
-                        r = holders_describe(w->s, (unsigned)id, NULL, false, &holders);
+                        r = holders_describe(w->s, (unsigned)id, HOLDERS_OF_ANY, NULL, false,
+                                             &holders);
                 if (r < 0)
                         return r;
         }
@@ -373,17 +375,15 @@ int inspect_device(Run *run, Obstacles *obstacles, Disks *disks) {
         return inspect_hidden_interface(&w, driver);
 }
 
-/* VFIO files are open. The daemon's own, which the service manager may store for it, keep a group
- * claimed for whoever is next. */
+/* VFIO files are open. The daemon's own keep a group claimed for whoever is next. */
 static int inspect_vfio(Run *run) {
-        const pid_t skip[] = { getppid(), run->daemon, 1, 0 };
         _cleanup_free_ char *driver = NULL, *holders = NULL;
         int r;
 
         r = device_driver(&run->sysfs, run->step->device, &driver);
         if (r < 0 || !driver_is_vfio(driver))
                 return r;
-        r = holders_describe(&run->sysfs, run->step->group, skip, false, &holders);
+        r = group_describe_users(run, true, &holders);
         if (r < 0 || !holders)
                 return r;
         return obstacles_add(&run->answer.obstacles, "vfio-open", run->step->device,

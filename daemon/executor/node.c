@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <sys/acl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
+#include "executor/vfio-node.h"
 #include "util/strings.h"
 
 #define ACL_LENGTH_MAX 2048
@@ -28,33 +28,6 @@ static acl_t acl_release(acl_t acl) {
 }
 DEFINE_CLEANUP(acl_t, acl_release);
 #define _cleanup_acl_ _cleanup_(acl_releasep)
-
-int node_open(Run *run, int flags) {
-        _cleanup_free_ char *number = NULL;
-        _cleanup_close_ int node = -EBADF;
-        char path[64], expected[32];
-        struct stat st;
-        int r;
-
-        (void)snprintf(path, sizeof(path), "dev/vfio/%u", run->step->group);
-        node = sysfs_open_file(&run->sysfs, path, O_PATH | O_NOFOLLOW);
-        if (node < 0)
-                return node;
-        if (fstat(node, &st) < 0)
-                return -errno;
-        r = sysfs_readf(&run->sysfs, &number, "sys/class/vfio/%u/dev", run->step->group);
-        if (r < 0)
-                return r;
-        (void)snprintf(expected, sizeof(expected), "%u:%u", major(st.st_rdev), minor(st.st_rdev));
-        if (!S_ISCHR(st.st_mode) || strcmp(number, expected) != 0)
-                return answer_fail(&run->answer, EPERM, "/%s is not the node that VFIO made (%s)",
-                                   path, number);
-        if (flags == O_PATH)
-                return TAKE_FD(node);
-        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", node);
-        r = open(path, flags | O_CLOEXEC);
-        return r < 0 ? -errno : r;
-}
 
 /* ACL functions take paths only. */
 static void node_path(int node, char path[static 32]) {
@@ -183,7 +156,7 @@ int step_grant_node(Run *run) {
         _cleanup_close_ int node = -EBADF;
         int r;
 
-        node = node_open(run, O_PATH);
+        node = vfio_node_open(run, FILE_GROUP, NULL, O_PATH);
         if (node < 0)
                 return node;
         r = node_read(node, &now);
@@ -217,7 +190,7 @@ int step_revoke_node(Run *run) {
                 return 0;
         if (r < 0)
                 return r;
-        node = node_open(run, O_PATH);
+        node = vfio_node_open(run, FILE_GROUP, NULL, O_PATH);
         if (node == -ENOENT)
                 return record_forget(run);
         if (node < 0)

@@ -7,6 +7,3 @@
 
 int step_grant_node(Run *run);
 int step_revoke_node(Run *run);
-
-/* A descriptor of the group's node, which is checked to be one of VFIO's. */
-int node_open(Run *run, int flags);

@@ -10,6 +10,7 @@
 #include "executor/check.h"
 #include "executor/group.h"
 #include "executor/inspect.h"
+#include "executor/lend.h"
 #include "executor/node.h"
 #include "executor/steps.h"
 #include "util/strings.h"
@@ -113,12 +114,14 @@ static int perform(Run *run) {
                 return step_revoke_node(run);
         case STEP_WAIT_CLOSED:
                 return step_wait_closed(run);
+        case STEP_LEND:
+                return step_lend(run);
+        case STEP_RECLAIM:
+                return step_reclaim(run);
         case STEP_CLAIM:
                 return step_claim(run);
         case STEP_RESET:
                 return step_reset(run);
-        case STEP_LEND:
-        case STEP_RECLAIM:
         case STEP_WAIT_NODE:
         case STEP_RELEASE:
         case _STEP_KIND_MAX:
@@ -151,6 +154,8 @@ void run_step(Run *run) {
         int r, lock = -EBADF;
 
         r = lock_check_perform(run, &lock);
+        if (r < 0)
+                vfio_files_clear(&run->answer.files); /* a part of them is of no use */
         /* the kernel's own number: what it means the daemon knows as well */
         if (r < 0 && run->answer.error == 0)
                 run->answer.error = -r;

@@ -120,7 +120,7 @@ static int explain_busy(Run *run) {
         r = group_describe_drivers(run, run->step->device, false, &siblings);
         if (r < 0)
                 return r;
-        r = holders_describe(&run->sysfs, run->step->group, NULL, false, &holders);
+        r = holders_describe(&run->sysfs, run->step->group, HOLDERS_OF_ANY, NULL, false, &holders);
         if (r < 0)
                 return r;
         return answer_fail(&run->answer, EBUSY,

@@ -353,14 +353,19 @@ static void test_nvme_multipath(void **state) {
         assert_int_equal(inspect_device(&f->run, &f->obstacles, &DISKS_NULL), -EBADMSG);
 }
 
-static void assert_holders(const Fixture *f, const pid_t *skip, bool guess, const char *expected) {
+static void assert_holders_of(const Fixture *f, HolderFiles which, const pid_t *skip, bool guess,
+                              const char *expected) {
         _cleanup_free_ char *text = NULL;
 
-        assert_int_equal(holders_describe(&f->run.sysfs, 12, skip, guess, &text), 0);
+        assert_int_equal(holders_describe(&f->run.sysfs, 12, which, skip, guess, &text), 0);
         if (expected)
                 assert_string_equal(text, expected);
         else
                 assert_null(text);
+}
+
+static void assert_holders(const Fixture *f, const pid_t *skip, bool guess, const char *expected) {
+        assert_holders_of(f, HOLDERS_OF_ANY, skip, guess, expected);
 }
 
 static void test_holders(void **state) {
@@ -386,6 +391,10 @@ static void test_holders(void **state) {
         host_write(&f->host, NODE "vfio-dev/vfio3/dev", "510:3\n");
         add_holder(f, "101", "vmm\n", "/dev/vfio/devices/vfio3");
         assert_holders(f, skip, false, "vmm (pid 101)");
+        /* an unbind does not wait for those who have only the group */
+        assert_holders_of(f, HOLDERS_OF_DEVICES, NULL, false, "vmm (pid 101)");
+        assert_int_equal(holders_include(&f->run.sysfs, 12, (const pid_t[]){ 101, 4711, 0 }), 1);
+        assert_int_equal(holders_include(&f->run.sysfs, 12, (const pid_t[]){ 101, 100, 0 }), 0);
 }
 
 int main(void) {

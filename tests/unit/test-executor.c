@@ -10,152 +10,13 @@
 #include <acl/libacl.h>
 #include <cmocka.h>
 #include <json-c/json.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/acl.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
-#include "linux-host.h"
-#include "shared/step-json.h"
-
-#define DEVICE "0000:3b:00.0"
-#define NODE   "sys/bus/pci/devices/" DEVICE "/"
-#define STEP(kind, more) \
-        "{\"seq\":1,\"step\":\"" kind "\",\"device\":\"" DEVICE "\",\"group\":12" more "}"
-#define TIMEOUT_MSEC 10000
-
-typedef struct Fixture {
-        Host host;
-        pid_t pid;
-        int fd;
-} Fixture;
-
-static int dial(const Fixture *f) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-        assert_true(fd >= 0);
-        (void)strcpy(address.sun_path, host_path(&f->host, "socket"));
-        for (int i = 0; i < TIMEOUT_MSEC / 10; i++) {
-                if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
-                        return fd;
-                assert_true(errno == ENOENT || errno == ECONNREFUSED);
-                (void)usleep(10000);
-        }
-        fail_msg("the executor does not come up");
-        return -1;
-}
-
-static void start(Fixture *f) {
-        char program[256], *socket_path, *runtime;
-        ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 64);
-
-        assert_true(n > 0);
-        program[n] = '\0';
-        for (int i = 0; i < 3; i++)
-                *strrchr(program, '/') = '\0';
-        (void)strcat(program, "/daemon/executor/dmaowner-executor");
-        socket_path = strdup(host_path(&f->host, "socket"));
-        runtime = strdup(host_path(&f->host, "runtime"));
-        assert_true(socket_path && runtime);
-        f->pid = fork();
-        assert_true(f->pid >= 0);
-        if (f->pid == 0) {
-                (void)execl(program, program, "--socket", socket_path, "--runtime-directory",
-                            runtime, "--root", f->host.root, NULL);
-                _exit(127);
-        }
-        free(socket_path);
-        free(runtime);
-        f->fd = dial(f);
-}
-
-static void stop(Fixture *f) {
-        int status;
-
-        safe_close(f->fd);
-        assert_int_equal(kill(f->pid, SIGTERM), 0);
-        assert_int_equal(waitpid(f->pid, &status, 0), f->pid);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), 0);
-        host_remove(&f->host, "socket");
-}
-
-static int setup(void **state) {
-        Fixture *f = calloc(1, sizeof(Fixture));
-
-        assert_non_null(f);
-        host_init(&f->host);
-        host_add_device(&f->host, DEVICE, "0x010802\n");
-        host_set_group(&f->host, DEVICE, "12", "DMA\n");
-        host_link(&f->host, "sys/kernel/iommu_groups/12/devices/" DEVICE, "x");
-        host_set_driver(&f->host, DEVICE, "e1000e");
-        host_write(&f->host, "sys/bus/pci/drivers/vfio-pci/bind", "");
-        host_write(&f->host, "sys/bus/pci/drivers/e1000e/bind", "");
-        host_link(&f->host, "sys/bus/pci/drivers/e1000e/module", "x/e1000e");
-        host_write(&f->host, "sys/bus/pci/drivers/nvme/bind", "");
-        host_link(&f->host, "sys/bus/pci/drivers/nvme/module", "x/nvme");
-        host_write(&f->host, "sys/bus/pci/drivers/builtin/bind", "");
-        host_write(&f->host, "proc/cpuinfo", "");
-        host_write_aliases(&f->host, "alias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n"
-                                     "alias pci:v00008086d000010D3sv*sd*bc*sc*i* e1000e\n"
-                                     "alias pci:v*d*sv*sd*bc01sc08i02* nvme\n");
-        start(f);
-        *state = f;
-        return 0;
-}
-
-static int teardown(void **state) {
-        Fixture *f = *state;
-
-        stop(f);
-        host_destroy(&f->host);
-        free(f);
-        return 0;
-}
-
-static void put(const Fixture *f, const char *packet) {
-        assert_int_equal(send(f->fd, packet, strlen(packet), MSG_NOSIGNAL), strlen(packet));
-}
-
-/* The next packet; NULL: the executor closed the connection. */
-static json_object *take(const Fixture *f) {
-        static char packet[65537];
-        struct pollfd p = { .fd = f->fd, .events = POLLIN };
-        json_object *o;
-        ssize_t n;
-
-        assert_int_equal(poll(&p, 1, TIMEOUT_MSEC), 1);
-        n = recv(f->fd, packet, sizeof(packet) - 1, 0);
-        if (n <= 0)
-                return NULL;
-        packet[n] = '\0';
-        o = json_tokener_parse(packet);
-        assert_non_null(o);
-        return o;
-}
-
-/* What a step answers. text_part: has to be in its text, NULL: there is none. */
-static void assert_done(const Fixture *f, int error, const char *text_part) {
-        json_object *o = take(f);
-        const char *text;
-
-        assert_non_null(o);
-        text = json_get_string(o, "text");
-        assert_string_equal(json_get_string(o, "event"), "done");
-        if (json_object_get_int(json_object_object_get(o, "errno")) != error ||
-            (text_part ? !text || !strstr(text, text_part) : !!text))
-                fail_msg("%s", json_object_to_json_string(o));
-        (void)json_object_put(o);
-}
-
-static void assert_step(const Fixture *f, const char *packet, int error, const char *text_part) {
-        put(f, packet);
-        assert_done(f, error, text_part);
-}
+#include "executor-fixture.h"
 
 static void assert_file(const Fixture *f, const char *path, const char *expected) {
         char text[256] = "";
@@ -263,8 +124,8 @@ static void test_the_way_back_is_allowed(void **state) {
         assert_step(f, STEP("set-override", ",\"value\":\"vfio-pci\""), 0, NULL);
         host_remove(&f->host, NODE "driver");
         /* another process remembers too */
-        stop(f);
-        start(f);
+        executor_stop(f);
+        executor_start(f);
         assert_step(f, STEP("set-override", ",\"value\":\"by-hand\""), 0, NULL);
         assert_file(f, NODE "driver_override", "by-hand");
         /* the write does nothing here, and that is noticed */
@@ -373,14 +234,14 @@ static void test_lost_connection_withdraws_permits(void **state) {
         put(f, STEP("probe", ""));
         wait_for_lock(f, true);
         /* a daemon that starts anew takes the place of the old one */
-        f->fd = dial(f);
+        f->fd = executor_dial(f);
         wait_for_lock(f, false);
         assert_int_equal(recv(old, (char[1]){}, 1, 0), 0);
         safe_close(old);
         put(f, STEP("probe", ""));
         wait_for_lock(f, true);
         safe_close(f->fd);
-        f->fd = dial(f);
+        f->fd = executor_dial(f);
         wait_for_lock(f, false);
         assert_nobody_writes(f, "sys/bus/pci/drivers_probe");
 }
@@ -448,7 +309,7 @@ static void test_malformed_packets_end_the_connection(void **state) {
                 put(f, packets[i]);
                 assert_null(take(f));
                 safe_close(f->fd);
-                f->fd = dial(f);
+                f->fd = executor_dial(f);
         }
         assert_non_null(big);
         memset(big, ' ', 69999);
@@ -457,7 +318,7 @@ static void test_malformed_packets_end_the_connection(void **state) {
         put(f, big);
         assert_null(take(f));
         safe_close(f->fd);
-        f->fd = dial(f);
+        f->fd = executor_dial(f);
         assert_step(f, STEP("inspect", ""), 0, NULL);
 }
 
@@ -476,7 +337,7 @@ static void test_another_user_is_refused(void **state) {
 
                 if (setresuid(65534, 65534, 65534) < 0)
                         _exit(1);
-                fd = dial(f);
+                fd = executor_dial(f);
                 (void)send(fd, "{\"locks\":[]}", strlen("{\"locks\":[]}"), MSG_NOSIGNAL);
                 /* the end, or a reset because the packet was never read */
                 _exit(recv(fd, (char[64]){}, 64, 0) > 0 ? 2 : 0);
@@ -535,8 +396,8 @@ static void test_node(void **state) {
         assert_step(f, "{\"seq\":1,\"step\":\"grant-node\",\"group\":12,\"uid\":0}", 0, NULL);
         assert_node(f, 0, 0600, "u::rw,g::-,o::-");
         /* what is put back is what was there before the first, also after a restart */
-        stop(f);
-        start(f);
+        executor_stop(f);
+        executor_start(f);
         assert_step(f, "{\"seq\":1,\"step\":\"revoke-node\",\"group\":12,\"uid\":0}", 0, NULL);
         assert_node(f, 77, 0644, "u::rw,g::r,o::r");
 
@@ -563,22 +424,32 @@ static void test_no_node_to_claim(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_checks_the_device, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_checks_the_driver, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_the_way_back_is_allowed, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_unbind, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_unbind_of_an_open_device, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_lock_and_cancel, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_cancelled_reset_puts_back, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_lost_connection_withdraws_permits, setup,
-                                                teardown),
-                cmocka_unit_test_setup_teardown(test_death_of_a_step_is_told, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_steps_that_are_none, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_malformed_packets_end_the_connection, setup,
-                                                teardown),
-                cmocka_unit_test_setup_teardown(test_another_user_is_refused, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_node, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_no_node_to_claim, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_checks_the_device, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_checks_the_driver, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_the_way_back_is_allowed, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_unbind, executor_setup, executor_teardown),
+                cmocka_unit_test_setup_teardown(test_unbind_of_an_open_device, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_lock_and_cancel, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_cancelled_reset_puts_back, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_lost_connection_withdraws_permits,
+                                                executor_setup, executor_teardown),
+                cmocka_unit_test_setup_teardown(test_death_of_a_step_is_told, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_steps_that_are_none, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_malformed_packets_end_the_connection,
+                                                executor_setup, executor_teardown),
+                cmocka_unit_test_setup_teardown(test_another_user_is_refused, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_node, executor_setup, executor_teardown),
+                cmocka_unit_test_setup_teardown(test_no_node_to_claim, executor_setup,
+                                                executor_teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

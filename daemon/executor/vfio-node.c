@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "executor/vfio-node.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "core/device.h"
+#include "executor/check.h"
+#include "util/strings.h"
+
+/* Where the node is, and where the kernel tells its number. */
+typedef struct Place {
+        char *path;
+        char *number;
+} Place;
+
+static void place_clear(Place *p) {
+        free(p->path);
+        free(p->number);
+}
+#define _cleanup_place_ _cleanup_(place_clear)
+
+static int place_cdev(Run *run, const char *device, Place *ret) {
+        _cleanup_(strv_freep) char **names = NULL;
+        int r;
+
+        r = sysfs_listf(&run->sysfs, &names, "sys/bus/pci/devices/%s/vfio-dev", device);
+        if (r < 0)
+                return r;
+        if (!names || !*names)
+                return -ENOENT;
+        ret->path = str_format("dev/vfio/devices/%s", *names);
+        ret->number = str_format("sys/bus/pci/devices/%s/vfio-dev/%s/dev", device, *names);
+        return 0;
+}
+
+static int place_find(Run *run, FileRole role, const char *device, Place *ret) {
+        unsigned group = run->step->group;
+        int r = 0;
+
+        switch (role) {
+        case FILE_CONTAINER:
+                ret->path = strdup("dev/vfio/vfio");
+                ret->number = strdup("sys/class/misc/vfio/dev");
+                break;
+        case FILE_GROUP:
+                ret->path = str_format("dev/vfio/%u", group);
+                ret->number = str_format("sys/class/vfio/%u/dev", group);
+                break;
+        case FILE_IOMMUFD:
+                ret->path = strdup("dev/iommu");
+                ret->number = strdup("sys/class/misc/iommu/dev");
+                break;
+        case FILE_CDEV:
+                r = place_cdev(run, device, ret);
+                break;
+        case _FILE_ROLE_MAX:
+        case _FILE_ROLE_INVALID:
+                return -EINVAL;
+        }
+        if (r < 0)
+                return r;
+        return ret->path && ret->number ? 0 : -ENOMEM;
+}
+
+/* 1: the file has the number of the node, 0: not, or negative errno */
+static int place_matches(Run *run, const Place *place, int fd, char **ret_number) {
+        char actual[32];
+        struct stat st;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        r = sysfs_read(&run->sysfs, place->number, ret_number);
+        if (r < 0)
+                return r;
+        (void)snprintf(actual, sizeof(actual), "%u:%u", major(st.st_rdev), minor(st.st_rdev));
+        return S_ISCHR(st.st_mode) && strcmp(*ret_number, actual) == 0;
+}
+
+int vfio_node_open(Run *run, FileRole role, const char *device, int flags) {
+        _cleanup_place_ Place place = {};
+        _cleanup_free_ char *number = NULL;
+        _cleanup_close_ int node = -EBADF;
+        char path[32];
+        int r;
+
+        r = place_find(run, role, device, &place);
+        if (r < 0)
+                return r;
+        node = sysfs_open_file(&run->sysfs, place.path, O_PATH | O_NOFOLLOW);
+        if (node < 0)
+                return node;
+        r = place_matches(run, &place, node, &number);
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return answer_fail(&run->answer, EPERM, "/%s is not the node that VFIO made (%s)",
+                                   place.path, number);
+        if (flags == O_PATH)
+                return TAKE_FD(node);
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", node);
+        r = open(path, flags | O_CLOEXEC);
+        return r < 0 ? -errno : r;
+}
+
+/* The device of a file has to be a member of the step's group. */
+static int check_member(Run *run, const char *device) {
+        _cleanup_free_ char *group = NULL;
+        unsigned long long id;
+        int r;
+
+        if (!device_name_is_pci(device))
+                return answer_fail(&run->answer, EINVAL, "\"%.40s\" is no name of a PCI device",
+                                   device);
+        r = sysfs_link_namef(&run->sysfs, &group, "sys/bus/pci/devices/%s/iommu_group", device);
+        if (r < 0)
+                return r;
+        if (parse_u64(group, 10, &id) < 0 || id != run->step->group)
+                return answer_fail(&run->answer, ESTALE, "%s is in IOMMU group %s, not in %u",
+                                   device, group, run->step->group);
+        return 0;
+}
+
+int vfio_node_check(Run *run, const VfioFile *file) {
+        _cleanup_place_ Place place = {};
+        _cleanup_free_ char *number = NULL;
+        int r;
+
+        if (file->role == FILE_CDEV) {
+                r = check_member(run, file->device);
+                if (r < 0)
+                        return r;
+        }
+        r = place_find(run, file->role, file->device, &place);
+        if (r < 0)
+                return r;
+        r = place_matches(run, &place, file->fd, &number);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        return answer_fail(&run->answer, EPERM, "the file that came as \"%s\" is none of /%s (%s)",
+                           file_role_to_string(file->role), place.path, number);
+}
+
+int vfio_node_file(Run *run, FileRole role) {
+        VfioFile file = { .role = role, .fd = vfio_files_get(&run->files, role, NULL) };
+        int r;
+
+        r = vfio_node_check(run, &file);
+        if (r == -ENOENT)
+                return answer_fail(&run->answer, ESTALE,
+                                   "the kernel has no node any more that a file could be of as \"%s\"",
+                                   file_role_to_string(role));
+        return r < 0 ? r : file.fd;
+}
+
+int vfio_node_devices(Run *run, char ***ret) {
+        _cleanup_(strv_freep) char **all = NULL, **bound = NULL;
+        int r;
+
+        r = sysfs_listf(&run->sysfs, &all, "sys/kernel/iommu_groups/%u/devices", run->step->group);
+        if (r < 0)
+                return r;
+        for (char **d = all; *d; d++) {
+                _cleanup_free_ char *driver = NULL;
+
+                r = device_driver(&run->sysfs, *d, &driver);
+                if (r == 0 && driver_is_vfio(driver))
+                        r = strv_extend(&bound, *d);
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE_PTR(bound);
+        return 0;
+}
+
+/* 1, 0 or negative errno */
+static int has_node(Run *run, FileRole role, const char *device) {
+        _cleanup_place_ Place place = {};
+        int r;
+
+        r = place_find(run, role, device, &place);
+        if (r == 0)
+                r = sysfs_exists(&run->sysfs, place.number);
+        return r == -ENOENT ? 0 : r;
+}
+
+int vfio_node_has_iommufd(Run *run, char *const *devices, bool *ret) {
+        int r;
+
+        r = has_node(run, FILE_IOMMUFD, NULL);
+        for (; r > 0 && *devices; devices++)
+                r = has_node(run, FILE_CDEV, *devices);
+        if (r < 0)
+                return r;
+        *ret = r > 0;
+        return 0;
+}
