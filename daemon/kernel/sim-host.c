@@ -325,16 +325,15 @@ bool sim_type_is_known(const char *type) {
         return str_eq(type, "DMA") || str_eq(type, "DMA-FQ") || str_eq(type, "identity");
 }
 
-static int group_change_type(Sim *sim, SimGroup *g, const char *type) {
+static int group_change_type(SimGroup *g, const char *type) {
         if (g->forced_type && !str_eq(g->forced_type, type))
                 return -EINVAL;
         if (str_eq(g->type, type))
                 return 0;
-        for (SimDevice *d = g->devices; d; d = d->next) {
+        /* the kernel tells nobody */
+        for (SimDevice *d = g->devices; d; d = d->next)
                 if (str_set(&d->facts.default_domain_type, type) < 0)
                         return -ENOMEM;
-                sim_device_news(sim, d, SIM_SEEN);
-        }
         return str_set(&g->type, type);
 }
 
@@ -356,7 +355,7 @@ int sim_group_set_type(Sim *sim, SimGroup *g, const char *type) {
                 return -EPERM;
         if (str_eq(type, "auto"))
                 type = g->forced_type ? g->forced_type : sim->default_type;
-        return group_change_type(sim, g, type);
+        return group_change_type(g, type);
 }
 
 /* A driver that registers itself grabs every device without one that it matches. */

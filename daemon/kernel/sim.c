@@ -132,6 +132,15 @@ void sim_release_hung(Sim *sim) {
         }
 }
 
+/* What sysfs shows: the driver's link goes first, whatever keeps the driver then. */
+static void tell_seen(const Sim *sim, const SimDevice *d) {
+        DeviceFacts shown = d->facts;
+
+        if (d->pending != SIM_PENDING_NONE)
+                shown.driver = NULL;
+        sim->kernel.events.device_seen(&shown, sim->kernel.events.userdata);
+}
+
 static void tell_news(Sim *sim) {
         const KernelEvents *events = &sim->kernel.events;
 
@@ -153,7 +162,7 @@ static void tell_news(Sim *sim) {
                         sim_save(sim);
                 }
                 if (news & SIM_SEEN)
-                        events->device_seen(&d->facts, events->userdata);
+                        tell_seen(sim, d);
                 if (news & SIM_USE_CHANGED)
                         events->device_use_changed(d->facts.name, events->userdata);
         }
