@@ -14,8 +14,10 @@ DISK, SRIOV = DEVICES["nvme_used"].address, DEVICES["nvme_sriov"].address
 MAC = re.compile(r"52:54:00:12:34:[0-9A-F]{2}", re.IGNORECASE)
 VFS = 64
 
-# enough locked memory for testpmd's 128 MiB; what an administrator would give with LimitMEMLOCK=
-TESTPMD = ("prlimit --memlock={memlock} --pid $$; exec runuser -u alice -- env XDG_RUNTIME_DIR=/tmp "
+# enough locked memory for testpmd's 128 MiB; what an administrator would give with LimitMEMLOCK=.
+# Not by runuser: in Debian 12 pam_limits has limits of its own.
+TESTPMD = ("prlimit --memlock={memlock} --pid $$; exec setpriv --reuid=alice --regid=alice --init-groups "
+           "env XDG_RUNTIME_DIR=/tmp HOME=/home/alice "
            "dmaownerctl exec {device} -- sh -c 'exec dpdk-testpmd --no-huge -m 128 -l 0,1 $DMAOWNER_EAL_ARGS -- "
            "-i --total-num-mbufs=2048 <>/tmp/silence'")     # a FIFO: a prompt that nobody answers
 
@@ -166,7 +168,7 @@ def test_many_functions_in_one_call(host):
         lease = host.acquire(*functions, user="alice")
         drivers = host.output("ls /sys/bus/pci/drivers/vfio-pci | grep -c '^0000:02'")
         assert drivers == str(VFS)
-        assert host.output("ls /dev/vfio | grep -vc vfio") == str(VFS)
+        assert host.output("ls /dev/vfio | grep -c '^[0-9]'") == str(VFS)
         assert len(host.leases()[0]["Groups"]) == VFS
         host.release(lease)
         host.wait_free(*functions)
