@@ -2,11 +2,16 @@
 """The hosts that scenarios run on: what a person would do and see there without the daemon."""
 
 import errno
+import fcntl
 import grp
 import os
 import pathlib
+import struct
+import subprocess
 import sys
+import time
 
+from harness import PATIENCE
 from harness.client import BusError
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "vm"))
@@ -14,6 +19,34 @@ from devices import BRIDGE, DEVICES     # noqa: E402  the roles have the same ad
 
 ROLES = {**{role: device.address for role, device in DEVICES.items()}, "bridge": BRIDGE}
 VFS = 4
+HANGS = "HANGS"     # in place of an errno or a value
+DEVICES_FOLDER = pathlib.Path("/sys/bus/pci/devices")
+# Drivers beside which user space may own a group; those of VFIO come on top.
+HARMLESS = {None, "pcieport", "pci-stub"}
+VFIO_GROUP_GET_STATUS, VIABLE = 0x3b67, 1   # linux/vfio.h
+SOON = 5            # an emulated machine takes its time
+
+
+def ends(process):
+    """Does it end soon, or is it stuck?"""
+    deadline = time.monotonic() + SOON
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return process.returncode is not None
+
+
+def is_viable(node):
+    """May user space own the group? Not if somebody does already."""
+    try:
+        group = os.open(node, os.O_RDWR)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        raise
+    try:
+        return bool(struct.unpack("II", fcntl.ioctl(group, VFIO_GROUP_GET_STATUS, struct.pack("II", 8, 0)))[1] & VIABLE)
+    finally:
+        os.close(group)
 
 
 class Sim:
@@ -32,8 +65,14 @@ class Sim:
         dump = self.sim.dump()
         device = next(device for device in dump["devices"] if device["name"] == name)
         group = next(group for group in dump["groups"] if group["group"] == device["group"])
-        return {"driver": device.get("driver"), "override": device.get("driver_override"), "type": group["type"],
-                "owned": "yes" if group["owner_count"] else "no"}
+        stuck = any(pending["device"] == name for pending in dump["pending"])
+        locked = stuck and dump["kernel"]["override_locks"]
+        return {"driver": None if stuck else device.get("driver"),
+                "override": HANGS if locked else device.get("driver_override"),
+                "type": group["type"], "owned": "yes" if group["owner_count"] else "no"}
+
+    def driver(self, name):
+        return self.facts(name)["driver"]
 
     def number(self, name):
         return self.sim.device(name)["group"]
@@ -42,9 +81,9 @@ class Sim:
         try:
             self.sim.event(event, **what)
         except BusError as error:
-            # sd-bus has names of its own for two errnos that are told apart by what was tried
-            return {"AccessDenied": "EACCES" if event == "open" else "EPERM",
-                    "FileNotFound": "ENOENT"}.get(error.name, error.name.removeprefix("System.Error."))
+            # sd-bus has names of its own for some errnos; two are told apart by what was tried
+            return {"AccessDenied": "EACCES" if event == "open" else "EPERM", "FileNotFound": "ENOENT",
+                    "InvalidArgs": "EINVAL"}.get(error.name, error.name.removeprefix("System.Error."))
         return None
 
     def open(self, holder, name):
@@ -58,8 +97,20 @@ class Sim:
         self.attempt("close", pid=holder.process.pid)
 
     def rebind(self, name, driver):
-        return (self.attempt("unbind", device=name) or self.attempt("override", device=name, driver=driver)
-                or self.attempt("bind", device=name, driver=driver))
+        return self.unbind(name) or self.override(name, driver) or self.bind(name, driver)
+
+    def unbind(self, name):
+        error = self.attempt("unbind", device=name)
+        return HANGS if any(stuck["device"] == name for stuck in self.sim.dump()["pending"]) else error
+
+    def override(self, name, driver):
+        return self.attempt("override", device=name, **({} if driver == "-" else {"driver": driver}))
+
+    def bind(self, name, driver):
+        return self.attempt("bind", device=name, driver=driver)
+
+    def probe(self, name):
+        return self.attempt("probe", device=name)
 
     def set_type(self, name, value):
         return self.attempt("type", group=self.number(name), type=value)
@@ -70,16 +121,20 @@ class Guest:
 
     address = "unix:path=/run/dbus/system_bus_socket"
 
-    def __init__(self):
-        self.physical = pathlib.Path("/sys/bus/pci/devices") / ROLES["nvme_sriov"]
+    def __init__(self, kernel, vfs):
+        self.kernel, self.vfs = kernel, vfs
+        self.stuck = {}     # device: a process that is stuck with it
+        self.physical = DEVICES_FOLDER / ROLES["nvme_sriov"]
 
     def __enter__(self):
-        self.make_vfs(VFS)
-        self.roles = {**ROLES, **{f"vf{n}": (self.physical / f"virtfn{n}").resolve().name for n in range(VFS)}}
+        if self.vfs:    # they take their time
+            self.make_vfs(self.vfs)
+        self.roles = {**ROLES, **{f"vf{n}": (self.physical / f"virtfn{n}").resolve().name for n in range(self.vfs)}}
         return self
 
     def __exit__(self, *_):
-        self.make_vfs(0)
+        if self.vfs:
+            self.make_vfs(0)
 
     def make_vfs(self, number):
         (self.physical / "sriov_drivers_autoprobe").write_text("0" if number else "1")
@@ -89,13 +144,30 @@ class Guest:
         return os.getgrouplist(user, grp.getgrnam(user).gr_gid)
 
     def facts(self, name):
-        device = pathlib.Path("/sys/bus/pci/devices") / name
-        driver, override = device / "driver", (device / "driver_override").read_text().strip()
-        kind = (device / "iommu_group/type").read_text().strip()
-        return {"driver": driver.resolve().name if driver.exists() else None,
-                "override": None if override == "(null)" else override, "type": kind,
-                # the only place where the kernel tells: owned groups keep their type
-                "owned": "yes" if self.write(device / "iommu_group/type", kind) else "no"}
+        return {"driver": self.driver(name), "override": self.driver_override(name),
+                "type": (DEVICES_FOLDER / name / "iommu_group/type").read_text().strip(),
+                "owned": "yes" if self.owned(name) else "no"}
+
+    def driver(self, name):
+        link = DEVICES_FOLDER / name / "driver"
+        return link.resolve().name if link.exists() else None
+
+    def driver_override(self, name):
+        reader = subprocess.Popen(["cat", DEVICES_FOLDER / name / "driver_override"], stdout=subprocess.PIPE, text=True)
+        if not ends(reader):
+            return HANGS    # with the device that it waits for
+        override = reader.communicate()[0].strip()
+        return None if override == "(null)" else override
+
+    def owned(self, name):
+        """The kernel shows it nowhere, but it says so where ownership is in the way."""
+        group = DEVICES_FOLDER / name / "iommu_group"
+        if "strict_type" not in self.kernel.features:
+            return bool(self.write(group / "type", (group / "type").read_text()))
+        node = pathlib.Path("/dev/vfio") / group.resolve().name
+        if node.exists():
+            return not is_viable(node)
+        return any(self.driver(member.name) not in HARMLESS for member in (group / "devices").iterdir())
 
     @staticmethod
     def write(path, text):
@@ -107,22 +179,42 @@ class Guest:
 
     @staticmethod
     def number(name):
-        return (pathlib.Path("/sys/bus/pci/devices") / name / "iommu_group").resolve().name
+        return (DEVICES_FOLDER / name / "iommu_group").resolve().name
 
     def open(self, holder, name):
         return holder.tell("open", self.number(name), name)
 
     def close(self, holder, name):
-        return holder.tell("close", self.number(name))
+        error = holder.tell("close", self.number(name))
+        # who waited for that goes on
+        if name in self.stuck:
+            self.stuck.pop(name).wait(PATIENCE)
+        return error
 
     def died(self, holder):
         """The kernel knows."""
 
     def rebind(self, name, driver):
-        bus = pathlib.Path("/sys/bus/pci")
-        return (self.write(bus / "devices" / name / "driver/unbind", name)
-                or self.write(bus / "devices" / name / "driver_override", driver)
-                or self.write(bus / "drivers" / driver / "bind", name))
+        return self.unbind(name) or self.override(name, driver) or self.bind(name, driver)
+
+    def unbind(self, name):
+        """In a process of its own: it may be kept by the kernel until somebody closes the device."""
+        script = "import os, sys; fd = os.open(sys.argv[1], os.O_WRONLY)\ntry: os.write(fd, sys.argv[2].encode())\n" \
+                 "except OSError as error: sys.exit(error.errno)"
+        writer = subprocess.Popen(["/usr/bin/python3", "-c", script, DEVICES_FOLDER / name / "driver/unbind", name])
+        if not ends(writer):
+            self.stuck[name] = writer
+            return HANGS
+        return errno.errorcode[writer.returncode] if writer.returncode else None
+
+    def override(self, name, driver):
+        return self.write(DEVICES_FOLDER / name / "driver_override", "\n" if driver == "-" else driver)
+
+    def bind(self, name, driver):
+        return self.write(pathlib.Path("/sys/bus/pci/drivers") / driver / "bind", name)
+
+    def probe(self, name):
+        return self.write(pathlib.Path("/sys/bus/pci/drivers_probe"), name)
 
     def set_type(self, name, value):
         return self.write(pathlib.Path("/sys/kernel/iommu_groups") / self.number(name) / "type", value)

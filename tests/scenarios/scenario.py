@@ -8,7 +8,11 @@ One verb a line; "-> NAME" at its end means that it is refused with that error.
     kill LEASE                      its holder dies
     open LEASE ROLE                 its holder opens the device
     close LEASE ROLE
-    foreign-bind ROLE DRIVER        somebody binds another driver by hand
+    foreign-bind ROLE DRIVER        somebody binds another driver by hand: all of the next three
+    unbind ROLE                     HANGS: the kernel keeps him waiting
+    override ROLE DRIVER            the driver_override, "-" for none
+    bind ROLE DRIVER
+    probe ROLE                      drivers_probe
     type ROLE TYPE                  somebody writes the default domain type
     retry ROLE                      Group.Retry
     expect ROLE|LEASE WHAT VALUE... one of the values, at last ("-": nothing)
@@ -82,17 +86,18 @@ class Holder:
 
 
 class Scenario:
-    def __init__(self, backend, trace=None):
-        self.backend, self.trace = backend, trace
+    def __init__(self, backend, kernel, trace=None):
+        self.backend, self.kernel, self.trace = backend, kernel, trace
         self.client = Client(backend.address).watch()
         self.clients = {}
         self.leases, self.holders = {}, {}
+        self.opened = set()     # (lease, device)
 
     def run(self, path):
         try:
             for number, words, error in parse(path):
                 try:
-                    self.line(words, error)
+                    self.line(path.stem, words, error)
                 except (ScenarioError, BusError, TimeoutError, AssertionError) as problem:
                     raise ScenarioError(f"{path.name}:{number}: {' '.join(words)}: {problem}") from problem
         finally:
@@ -101,7 +106,7 @@ class Scenario:
             for client in [self.client, *self.clients.values()]:
                 client.close()
 
-    def line(self, words, error):
+    def line(self, scenario, words, error):
         verb, *arguments = words
         if verb == "expect":
             return self.expect(*arguments)
@@ -111,6 +116,7 @@ class Scenario:
         for role in roles if self.trace else ():
             print(json.dumps({"op": verb, "role": role, "arg": " ".join(arguments), "errno": got,
                               "after": self.backend.facts(self.device(role))}), file=self.trace, flush=True)
+        error = self.kernel.error(scenario, verb, " ".join(arguments), error)
         if got != error:
             raise ScenarioError(f"{got or 'no error'}, but {error or 'no error'} was expected")
 
@@ -144,19 +150,44 @@ class Scenario:
         holder = self.holders.pop(lease)
         self.backend.died(holder)
         holder.end()
+        self.opened = {(name, device) for name, device in self.opened if name != lease}
         gone = self.leases[lease].id
         self.wait(lambda: gone not in self.client.leases(), "the lease to end")
         return roles, None
 
     def open(self, lease, role):
-        return [role], self.backend.open(self.holders[lease], self.device(role))
+        error = self.backend.open(self.holders[lease], self.device(role))
+        if not error:
+            self.opened.add((lease, self.device(role)))
+        return [role], error
 
     def close(self, lease, role):
+        self.opened.discard((lease, self.device(role)))
         return [role], self.backend.close(self.holders[lease], self.device(role))
 
     def foreign_bind(self, role, driver):
         error = self.backend.rebind(self.device(role), driver)
         self.wait(lambda: self.client.device(self.device(role))["Driver"] == driver, "the daemon to see it")
+        return [role], error
+
+    def unbind(self, role):
+        return self.by_hand(role, self.backend.unbind(self.device(role)))
+
+    def override(self, role, driver):
+        return [role], self.backend.override(self.device(role), driver)
+
+    def bind(self, role, driver):
+        return self.by_hand(role, self.backend.bind(self.device(role), driver))
+
+    def probe(self, role):
+        return self.by_hand(role, self.backend.probe(self.device(role)))
+
+    def by_hand(self, role, error):
+        """What the kernel has done, the daemon sees by and by."""
+        def seen():
+            return self.client.device(self.device(role))["Driver"] == (self.backend.driver(self.device(role)) or "")
+        if not error:
+            self.wait(seen, "the daemon to see it")
         return [role], error
 
     def type(self, role, value):
@@ -184,7 +215,8 @@ class Scenario:
         """Until nothing goes on by itself, so that what is seen then is always the same."""
         def settled():
             group = self.client.group_of(self.device(role))
-            return group["State"] in SETTLED or (group["State"] == "draining" and group["WaitsFor"])
+            is_open = any(device in group["Devices"] for _, device in self.opened)
+            return group["State"] in SETTLED or (group["State"] == "draining" and group["WaitsFor"] and is_open)
         self.wait(settled, f"the group of {role} to settle")
 
     def wait(self, condition, what):
