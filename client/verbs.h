@@ -15,3 +15,5 @@ int verb_exec(const Options *o);
 int verb_explain(const Options *o);
 int verb_monitor(const Options *o);
 int verb_reload(const Options *o);
+int verb_policy(const Options *o);
+int verb_clean(const Options *o);

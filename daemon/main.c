@@ -121,6 +121,26 @@ static int find_state_folder(char **ret) {
         return 0;
 }
 
+/* What has to survive the boot. A simulated host's does so beside the rest of it. */
+static int open_ledger(Ledger **ret) {
+        const char *given = getenv("STATE_DIRECTORY");
+        _cleanup_free_ char *folder = NULL;
+        int r = 0;
+
+        if (!str_empty(given))
+                folder = strndup(given, strcspn(given, ":"));
+        else if (!arg_topology)
+                folder = strdup("/var/lib/dmaownerd");
+        else
+                r = find_state_folder(&folder);
+        if (r < 0)
+                return r;
+        r = folder ? ledger_open(folder, ret) : -ENOMEM;
+        if (r < 0)
+                log_error("Cannot use the folder %s: %s", folder ? folder : "?", strerror(-r));
+        return r;
+}
+
 static int open_store(Store **ret) {
         _cleanup_free_ char *folder = NULL;
         int r = find_state_folder(&folder);
@@ -199,6 +219,7 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 static int run(void) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(store_freep) Store *store = NULL;
+        _cleanup_(ledger_freep) Ledger *ledger = NULL;
         _cleanup_(manager_freep) Manager *manager = NULL;
         _cleanup_(bus_server_freep) BusServer *bus = NULL;
         Kernel *kernel = NULL;
@@ -213,7 +234,10 @@ static int run(void) {
         r = open_store(&store);
         if (r < 0)
                 return r;
-        r = manager_new(event, store, &manager);
+        r = open_ledger(&ledger);
+        if (r < 0)
+                return r;
+        r = manager_new(event, store, ledger, &manager);
         if (r < 0) {
                 log_error("Cannot begin: %s", strerror(-r));
                 return r;

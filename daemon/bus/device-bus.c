@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "bus/bus-internal.h"
+#include "core/use.h"
 #include "util/strings.h"
 
 #define PREFIX BUS_ROOT "/device"
@@ -81,6 +82,15 @@ static int append_in_use(sd_bus_message *m, const void *object, const Caller *ca
         return append_text(m, d->in_use);
 }
 
+static int append_held_back(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Device *d = object;
+        _cleanup_free_ char *text = NULL;
+        bool named = caller && policy_may_see(caller, d->use.owner.uid);
+        int r = device_describe_gate(d, named, &text);
+
+        return r < 0 ? r : append_text(m, text);
+}
+
 static int append_numa_node(sd_bus_message *m, const void *object, const Caller *caller) {
         const Device *d = object;
 
@@ -98,6 +108,7 @@ const BusProperty device_properties[] = {
         { "HostDriver", "s", append_host_driver },
         { "Group", "i", append_group },
         { "InUse", "s", append_in_use },
+        { "HeldBack", "s", append_held_back },
         { "NumaNode", "i", append_numa_node },
         {},
 };
@@ -165,6 +176,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("HostDriver", "s", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("Group", "i", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("InUse", "s", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("HeldBack", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
         SD_BUS_PROPERTY("NumaNode", "i", get_property, 0, CHANGES),
         SD_BUS_VTABLE_END,
 };

@@ -4,6 +4,7 @@
 
 #include "bus/bus-internal.h"
 #include "core/queue.h"
+#include "core/use.h"
 #include "manager/process.h"
 #include "util/strings.h"
 
@@ -46,7 +47,10 @@ static int append_failure(sd_bus_message *m, const void *object, const Caller *c
 static int append_warning(sd_bus_message *m, const void *object, const Caller *caller) {
         const Lease *l = object;
 
-        return sd_bus_message_append(m, "s", l->warning ? l->warning : "");
+        _cleanup_free_ char *text = NULL;
+        int r = lease_describe_warning(l, &text);
+
+        return r < 0 ? r : sd_bus_message_append(m, "s", text);
 }
 
 static int append_devices(sd_bus_message *m, const void *object, const Caller *caller) {

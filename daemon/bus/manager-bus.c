@@ -328,6 +328,23 @@ static int method_reload(sd_bus_message *call, void *userdata, sd_bus_error *err
         return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
+static int method_mark_clean(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_(strv_freep) char **devices = NULL;
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        BusServer *s = userdata;
+        const Caller *caller;
+        int r;
+
+        r = sd_bus_message_read_strv(call, &devices);
+        if (r >= 0)
+                r = bus_caller(s, call, &caller);
+        if (r >= 0)
+                r = policy_check_administer(caller, &fault);
+        if (r >= 0)
+                r = manager_mark_clean(s->m, devices, &fault);
+        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+}
+
 /* look-ups */
 
 static int method_get_group(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -416,6 +433,8 @@ static const sd_bus_vtable vtable[] = {
                                 method_get_device, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("GetLease", SD_BUS_ARGS("s", id), SD_BUS_RESULT("o", lease),
                                 method_get_lease, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("MarkClean", SD_BUS_ARGS("as", devices), SD_BUS_NO_RESULT,
+                                method_mark_clean, ANYBODY),
         SD_BUS_METHOD("Reload", "", "", method_reload, ANYBODY),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Kernel", "s", get_kernel, 0, SD_BUS_VTABLE_PROPERTY_CONST),

@@ -57,7 +57,7 @@ static int read_words(JsonText *t, const JsonValue *value, Words words, char ***
         if (!json_object_is_type(value->o, json_type_array))
                 r = take_word(t, value, &words);
         else if (json_object_array_length(value->o) == 0)
-                r = json_text_fail(t, value->at, "key \"%s\": an empty list matches nothing",
+                r = json_text_fail(t, value->at, "key \"%s\": an empty list says nothing",
                                    words.key);
         else
                 r = json_text_items(t, value, take_word, &words);
@@ -98,6 +98,10 @@ static bool is_driver(const char *word) {
                 if (!isalnum((unsigned char)*word) && !strchr("_-*", *word))
                         return false;
         return true;
+}
+
+static bool is_driver_name(const char *word) {
+        return is_driver(word) && !strchr(word, '*') && strcmp(word, "none") != 0;
 }
 
 static bool is_node(const char *word) {
@@ -209,12 +213,38 @@ static int read_reset(JsonText *t, const char *key, const JsonValue *value, Read
         return str_set(&reader->rule->reset, reset);
 }
 
+static int read_scrub(JsonText *t, const char *key, const JsonValue *value, Reader *reader) {
+        ScrubGate gate = scrub_gate_from_string(json_value_string(value));
+
+        if (gate < 0)
+                return fail_expected(t, key, value, "\"none\", \"unit\" or \"administrator\"");
+        reader->rule->scrub = gate;
+        reader->decides = true;
+        return 0;
+}
+
+static int read_protect(JsonText *t, const char *key, const JsonValue *value, Reader *reader) {
+        if (!json_object_is_type(value->o, json_type_boolean))
+                return fail_expected(t, key, value, "true or false");
+        reader->rule->protect = json_object_get_boolean(value->o);
+        reader->decides = true;
+        return 0;
+}
+
+static int read_drivers(JsonText *t, const char *key, const JsonValue *value, Reader *reader) {
+        Words words = { .key = key, .check = is_driver_name, .expected = "the name of a driver" };
+
+        reader->decides = true;
+        return read_words(t, value, words, &reader->rule->drivers);
+}
+
 static const struct RuleKey {
         const char *name;
         int (*read)(JsonText *t, const char *key, const JsonValue *value, Reader *reader);
 } rule_keys[] = {
         { "name", read_name },       { "comment", read_comment }, { "match", read_match },
-        { "release", read_release }, { "reset", read_reset },
+        { "release", read_release }, { "reset", read_reset },     { "scrub", read_scrub },
+        { "protect", read_protect }, { "drivers", read_drivers },
 };
 
 /* "name", "comment", ...: a key that is misspelt must not be a rule that protects nothing. */

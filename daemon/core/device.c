@@ -15,6 +15,7 @@ void device_facts_clear(DeviceFacts *f) {
         free(f->vfio_module);
         free(f->vfio_driver);
         free(f->physfn);
+        free(f->reset_methods);
         free(f->default_domain_type);
         *f = DEVICE_FACTS_NULL;
 }
@@ -39,6 +40,7 @@ int device_facts_copy(DeviceFacts *to, const DeviceFacts *from) {
             str_set(&copy.vfio_module, from->vfio_module) < 0 ||
             str_set(&copy.vfio_driver, from->vfio_driver) < 0 ||
             str_set(&copy.physfn, from->physfn) < 0 ||
+            str_set(&copy.reset_methods, from->reset_methods) < 0 ||
             str_set(&copy.default_domain_type, from->default_domain_type) < 0)
                 return -ENOMEM;
         device_facts_clear(to);
@@ -55,6 +57,7 @@ bool device_facts_equal(const DeviceFacts *a, const DeviceFacts *b) {
                str_eq(a->driver, b->driver) && str_eq(a->driver_override, b->driver_override) &&
                str_eq(a->vfio_module, b->vfio_module) && str_eq(a->vfio_driver, b->vfio_driver) &&
                a->num_vfs == b->num_vfs && str_eq(a->physfn, b->physfn) && a->bridge == b->bridge &&
+               str_eq(a->reset_methods, b->reset_methods) &&
                str_eq(a->default_domain_type, b->default_domain_type) &&
                a->strict_type == b->strict_type;
 }
@@ -96,4 +99,18 @@ bool device_name_is_pci(const char *name) {
 
 int device_name_compare(const char *a, const char *b) {
         return strcmp(a, b);
+}
+
+bool device_has_reset(const DeviceFacts *f, const char *method) {
+        const char *list = f->reset_methods;
+        size_t wanted = strlen(method), length;
+
+        if (!list)
+                return true;
+        for (; *list; list += length + strspn(list + length, " ")) {
+                length = strcspn(list, " ");
+                if (length == wanted && strncmp(list, method, length) == 0)
+                        return true;
+        }
+        return false;
 }

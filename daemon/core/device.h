@@ -30,6 +30,7 @@ typedef struct DeviceFacts {
         unsigned num_vfs;          /* VFs enabled on this PF */
         char *physfn;              /* name of the PF of a VF, else NULL */
         bool bridge;               /* header type is not that of an endpoint */
+        char *reset_methods;       /* "flr bus": those of reset_method; "": none; NULL: unknown */
         char *default_domain_type; /* of its group: "DMA", "DMA-FQ", "identity"; NULL: unknown */
         bool strict_type; /* its kernel (before 6.4) changes the default domain type only of a group of
                            * one device, and while that has no driver at all */
@@ -39,6 +40,8 @@ typedef struct DeviceFacts {
 
 void device_facts_clear(DeviceFacts *f);
 int device_facts_copy(DeviceFacts *to, const DeviceFacts *from);
+/* Is the method one that the device is known to have, or may have? */
+bool device_has_reset(const DeviceFacts *f, const char *method);
 bool device_facts_equal(const DeviceFacts *a, const DeviceFacts *b);
 #define _cleanup_device_facts_ _cleanup_(device_facts_clear)
 

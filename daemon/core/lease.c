@@ -12,7 +12,6 @@ Lease *lease_free(Lease *l) {
         revocation_clear(&l->revocation);
         fault_clear(&l->failure);
         free(l->ended);
-        free(l->warning);
         free(l);
         return NULL;
 }

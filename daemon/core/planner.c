@@ -158,6 +158,11 @@ static int check_user_endpoint(const Device *d, const Terms *t, Obstacles *o) {
                 return obstacles_add(o, "driver-not-vfio", f->name,
                                      "%s is no VFIO driver for %s; those are %s and vfio-pci",
                                      wished, f->name, f->vfio_driver);
+        if (!str_empty(t->reset) && !str_eq(t->reset, "auto") && !str_eq(t->reset, "none") &&
+            !device_has_reset(f, t->reset))
+                return obstacles_add(o, "no-such-reset", f->name,
+                                     "%s has no reset method %s; it has: %s", f->name, t->reset,
+                                     str_empty(f->reset_methods) ? "none" : f->reset_methods);
         return 0;
 }
 

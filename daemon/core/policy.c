@@ -38,6 +38,7 @@ void rule_clear(Rule *r) {
         free(r->name);
         free(r->origin);
         free(r->reset);
+        strv_free(r->drivers);
         device_match_clear(&r->match);
         *r = RULE_NULL;
 }
@@ -83,24 +84,33 @@ int policy_add(Policy *p, Rule *rule) {
 }
 
 DevicePolicy policy_for_device(const Policy *p, const Device *d) {
-        DevicePolicy said = { .release = _RELEASE_ACTION_INVALID };
+        const Rule *release = NULL, *reset = NULL, *scrub = NULL, *protect = NULL, *drivers = NULL;
 
         for (size_t i = 0; p && i < p->n; i++) {
                 const Rule *rule = &p->rules[i];
 
                 if (!device_match(&rule->match, d))
                         continue;
-                if (said.release < 0)
-                        said.release = rule->release;
-                if (!said.reset)
-                        said.reset = rule->reset;
+                release = release || rule->release < 0 ? release : rule;
+                reset = reset || !rule->reset ? reset : rule;
+                scrub = scrub || rule->scrub < 0 ? scrub : rule;
+                protect = protect || rule->protect < 0 ? protect : rule;
+                drivers = drivers || !rule->drivers ? drivers : rule;
         }
-        if (said.release < 0)
-                said.release = RELEASE_RESTORE;
-        said.reset_required = str_eq(said.reset, "required");
-        if (!said.reset || said.reset_required)
-                said.reset = "auto";
-        return said;
+        return (DevicePolicy){
+                .release = release ? release->release : RELEASE_RESTORE,
+                .reset = reset && !str_eq(reset->reset, "required") ? reset->reset : "auto",
+                .reset_required = reset && str_eq(reset->reset, "required"),
+                .scrub = scrub ? scrub->scrub : SCRUB_NONE,
+                .protect = protect && protect->protect ? protect : NULL,
+                .drivers = drivers ? drivers->drivers : NULL,
+        };
+}
+
+bool policy_lists_driver(const Policy *p, const Device *d, const char *driver) {
+        char *const *drivers = policy_for_device(p, d).drivers;
+
+        return drivers && strv_contains(drivers, driver);
 }
 
 GroupPolicy policy_for_group(const Policy *p, const Group *g) {

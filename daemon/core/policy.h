@@ -38,10 +38,14 @@ typedef struct Rule {
         char *origin; /* "/etc/dmaownerd/dmaownerd.json:7" */
         DeviceMatch match;
         ReleaseAction release; /* _INVALID: not this rule's to say */
-        char *reset;           /* "auto", "none", "required" or a method; NULL: likewise */
+        ScrubGate scrub;       /* likewise */
+        int protect;           /* -1: likewise */
+        char **drivers; /* that a lease may name besides those whose alias fits; NULL: likewise */
+        char *reset;    /* "auto", "none", "required" or a method; NULL: likewise */
 } Rule;
 
-#define RULE_NULL ((Rule){ .release = _RELEASE_ACTION_INVALID })
+#define RULE_NULL \
+        ((Rule){ .release = _RELEASE_ACTION_INVALID, .scrub = _SCRUB_GATE_INVALID, .protect = -1 })
 void rule_clear(Rule *r);
 #define _cleanup_rule_ _cleanup_(rule_clear)
 
@@ -65,9 +69,15 @@ typedef struct DevicePolicy {
         ReleaseAction release;
         const char *reset;   /* what a lease that asks for nothing gets: "auto", "none", a method */
         bool reset_required; /* without a reset it is not for another owner */
+        ScrubGate scrub;     /* who cleans it before another owner */
+        const Rule *protect; /* the rule that gives it to nobody; NULL: none */
+        char *const *drivers;
 } DevicePolicy;
 
 DevicePolicy policy_for_device(const Policy *p, const Device *d);
+
+/* Does a rule say that the device may have this driver, though its tables do not list it? */
+bool policy_lists_driver(const Policy *p, const Device *d, const char *driver);
 
 typedef struct GroupPolicy {
         bool keep; /* a rule says so of one of its devices: a group is kept or restored whole */

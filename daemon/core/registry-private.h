@@ -9,6 +9,7 @@
 #define HASH_NONFATAL_OOM 1 /* a lack of memory leaves hh.tbl NULL instead of ending the process */
 #include "core/queue.h"
 #include "core/registry.h"
+#include "core/use.h"
 
 struct Registry {
         Device *devices;

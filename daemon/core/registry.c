@@ -20,6 +20,8 @@ static Device *device_free(Device *d) {
         free(d->record.driver);
         free(d->record.driver_override);
         driver_wish_clear(&d->wish);
+        free(d->rules.protect);
+        device_use_clear(&d->use);
         free(d->in_use);
         free(d);
         return NULL;

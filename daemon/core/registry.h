@@ -83,11 +83,31 @@ typedef struct HostRecord {
         char *driver_override;
 } HostRecord;
 
+/* What the policy says of a device (core/use.h). */
+typedef struct DeviceRules {
+        char *protect;       /* the rule that gives it to nobody; NULL: none */
+        bool reset_required; /* before another owner has it; likewise */
+        ScrubGate scrub;
+} DeviceRules;
+
+/* Its last owner in user space, until what policy wants after him is done (core/use.h). */
+typedef struct DeviceUse {
+        bool valid;
+        Owner owner;
+        bool reset;     /* since */
+        bool scrubbing; /* the unit is at work */
+        char *trouble;  /* why the unit has failed */
+} DeviceUse;
+
+void device_use_clear(DeviceUse *u);
+
 struct Device {
         DeviceFacts facts;
         Group *group; /* NULL: the device has no IOMMU group */
         HostRecord record;
-        DriverWish wish;    /* what is known of the driver that was asked for last */
+        DriverWish wish; /* what is known of the driver that was asked for last */
+        DeviceRules rules;
+        DeviceUse use;
         bool lent;          /* an owner in user space may have files of its VFIO binding */
         char *in_use;       /* why the host needs it, as last inspected; NULL: it does not */
         bool published;     /* the bus layer has announced it; likewise below */
@@ -152,7 +172,6 @@ struct Lease {
         Revocation revocation; /* LEASE_REVOKING */
         Fault failure;         /* LEASE_FAILED, LEASE_LOST */
         char *ended;           /* reason of LEASE_ENDED: "released", "holder-died", ... */
-        char *warning;         /* e.g. no usable reset method */
         void *userdata;        /* the manager's holder watch */
         bool answered;         /* the requester knows of it; the manager's, like userdata */
         bool asking; /* granted from the queue, but whether the host needs the devices is not known

@@ -232,6 +232,8 @@ int group_check(const Group *g, const Request *request, unsigned long long seq, 
         int k;
 
         k = refuse_unavailable(g, request->terms.kind, fault);
+        if (k == 0 && g->count == 0)
+                k = group_check_gate(g, &request->owner, fault);
         if (k < 0)
                 return k;
         conflict = group_may_be_claimed(g, request->terms.kind) ? NULL : group_conflict(g, request);
@@ -253,6 +255,8 @@ static int find_groups(Registry *r, const Request *request, Group ***ret_groups,
         if (k < 0)
                 return k;
         k = registry_resolve(r, request, &groups, &n, fault);
+        for (size_t i = 0; k == 0 && i < n; i++)
+                k = group_check_protected(groups[i], fault);
         if (k < 0)
                 return k;
         for (size_t i = 0; k == 0 && i < n; i++)

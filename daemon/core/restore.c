@@ -20,6 +20,9 @@ static const char *reset_method(const Group *g, const Device *d, const Policy *p
 
         if (said.reset_required && str_eq(method, "none"))
                 method = "auto";
+        /* what it does not have is the same as no wish */
+        if (!str_eq(method, "none") && !device_has_reset(&d->facts, method))
+                method = "auto";
         return str_eq(method, "none") ? NULL : method;
 }
 

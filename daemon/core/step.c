@@ -20,6 +20,7 @@ static const char *const step_kinds[_STEP_KIND_MAX] = {
         [STEP_RECLAIM] = "reclaim",
         [STEP_CLAIM] = "claim",
         [STEP_RELEASE] = "release",
+        [STEP_SCRUB] = "scrub",
         [STEP_RESET] = "reset",
 };
 DEFINE_STRING_TABLE(step_kind, StepKind, step_kinds, _STEP_KIND_INVALID);
@@ -83,6 +84,8 @@ char *step_describe(const Step *s) {
                 return str_format("claim group %u once /dev/vfio/%u is closed", s->group, s->group);
         case STEP_RELEASE:
                 return str_format("release group %u", s->group);
+        case STEP_SCRUB:
+                return str_format("clean %s by its unit", device);
         case STEP_RESET:
                 return str_format("reset %s (%s)", device, value);
         case _STEP_KIND_MAX:

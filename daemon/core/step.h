@@ -30,6 +30,7 @@ typedef enum StepKind {
                             * VfioInterface, NULL: the container. Of a group that was lent in a
                             * container it never lets go meanwhile */
         STEP_RELEASE, /* done by the daemon: closes the files it keeps */
+        STEP_SCRUB,   /* runs the unit that cleans a device for its next owner */
         STEP_RESET,   /* value: "auto" or a method of reset_method */
         _STEP_KIND_MAX,
         _STEP_KIND_INVALID = -1,

@@ -56,6 +56,13 @@ static const char *const file_roles[_FILE_ROLE_MAX] = {
 };
 DEFINE_STRING_TABLE(file_role, FileRole, file_roles, _FILE_ROLE_INVALID);
 
+static const char *const scrub_gates[_SCRUB_GATE_MAX] = {
+        [SCRUB_NONE] = "none",
+        [SCRUB_UNIT] = "unit",
+        [SCRUB_ADMINISTRATOR] = "administrator",
+};
+DEFINE_STRING_TABLE(scrub_gate, ScrubGate, scrub_gates, _SCRUB_GATE_INVALID);
+
 static const char *const error_codes[_ERROR_CODE_MAX] = {
         [ERROR_INVALID_ARGS] = "org.freedesktop.DBus.Error.InvalidArgs",
         [ERROR_ACCESS_DENIED] = "org.freedesktop.DBus.Error.AccessDenied",

@@ -85,6 +85,15 @@ typedef enum Access {
         _ACCESS_INVALID = -EINVAL,
 } Access;
 
+/* Who cleans a device before another owner may have it. */
+typedef enum ScrubGate {
+        SCRUB_NONE,          /* nobody */
+        SCRUB_UNIT,          /* dmaowner-scrub@DEVICE.service */
+        SCRUB_ADMINISTRATOR, /* a person, who says so */
+        _SCRUB_GATE_MAX,
+        _SCRUB_GATE_INVALID = -EINVAL,
+} ScrubGate;
+
 /* What an operation can answer; the names are those of org.dmaowner1.Error.* and of
  * org.freedesktop.DBus.Error.* for the first two. */
 typedef enum ErrorCode {
@@ -125,5 +134,7 @@ const char *vfio_interface_to_string(VfioInterface i);
 VfioInterface vfio_interface_from_string(const char *s);
 const char *file_role_to_string(FileRole r);
 FileRole file_role_from_string(const char *s);
+const char *scrub_gate_to_string(ScrubGate g);
+ScrubGate scrub_gate_from_string(const char *s);
 const char *error_code_to_string(ErrorCode c); /* the full D-Bus error name */
 ErrorCode error_code_from_string(const char *s);

@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 
 #include "core/device.h"
+#include "executor/rules.h"
 #include "shared/driver-table.h"
 #include "shared/modalias.h"
 #include "util/strings.h"
@@ -131,6 +132,38 @@ static int host_remember(Run *run, const char *driver) {
         return (size_t)n == strlen(line) ? 0 : -ENOSPC;
 }
 
+int check_was_taken(Run *run, const char *device) {
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), "hosts/%s", device);
+        if (faccessat(run->runtime, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+                return 1;
+        return errno == ENOENT ? 0 : -errno;
+}
+
+int check_former_driver(Run *run, const char *device, char **ret) {
+        _cleanup_free_ char *line = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        char path[64];
+        size_t size = 0;
+        FILE *f;
+        int r;
+
+        (void)snprintf(path, sizeof(path), "hosts/%s", device);
+        fd = openat(run->runtime, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return errno == ENOENT ? str_set(ret, NULL) : -errno;
+        f = fdopen(fd, "r");
+        if (!f)
+                return -errno;
+        TAKE_FD(fd);
+        if (getline(&line, &size, f) > 0)
+                line[strcspn(line, "\n")] = '\0';
+        r = str_set(ret, line);
+        (void)fclose(f);
+        return r;
+}
+
 int check_remember_host(Run *run) {
         _cleanup_free_ char *driver = NULL, *override = NULL;
         int r;
@@ -202,16 +235,19 @@ int check_driver(Run *run) {
 
         if (!check_is_name(driver))
                 return answer_fail(&run->answer, EINVAL, "\"%.40s\" is no name of a driver", driver);
-        if (strcmp(driver, "vfio-pci") == 0)
-                return 0;
-        r = host_is_remembered(run, driver);
+        r = strcmp(driver, "vfio-pci") == 0 ? 0 : host_is_remembered(run, driver);
         if (r != 0)
                 return r < 0 ? r : 0;
+        r = rules_check_device(run, run->step->device);
+        if (r < 0 || strcmp(driver, "vfio-pci") == 0)
+                return r;
         r = driver_is_listed(run);
+        if (r == 0)
+                r = rules_list_driver(run, run->step->device, driver);
         if (r != 0)
                 return r < 0 ? r : 0;
         return answer_fail(&run->answer, EPERM,
                            "%s may not have the driver %s: its module is not loaded or not listed "
-                           "for that device, and it did not have it before",
+                           "for that device, no rule lists it, and it did not have it before",
                            run->step->device, driver);
 }

@@ -16,6 +16,10 @@ int check_driver(Run *run);
 /* Before a step takes a driver or an override away: notes both, so that the way back is allowed
  * even for drivers that no table lists. */
 int check_remember_host(Run *run);
+/* Has a step taken a driver or an override from this device, since the boot? 1, 0 or negative errno. */
+int check_was_taken(Run *run, const char *device);
+/* Replaces *ret by the driver that it had when that was first done; NULL if it was not. */
+int check_former_driver(Run *run, const char *device, char **ret);
 /* True if name can be a component of a path. */
 bool check_is_name(const char *name);
 

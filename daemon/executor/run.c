@@ -12,6 +12,8 @@
 #include "executor/inspect.h"
 #include "executor/lend.h"
 #include "executor/node.h"
+#include "executor/rules.h"
+#include "executor/scrub.h"
 #include "executor/steps.h"
 #include "util/strings.h"
 
@@ -122,6 +124,8 @@ static int perform(Run *run) {
                 return step_claim(run);
         case STEP_RESET:
                 return step_reset(run);
+        case STEP_SCRUB:
+                return step_scrub(run);
         case STEP_WAIT_NODE:
         case STEP_RELEASE:
         case _STEP_KIND_MAX:
@@ -142,6 +146,13 @@ static int lock_check_perform(Run *run, int *ret_lock) {
         }
         if (run->step->device) {
                 r = check_device(run);
+                if (r < 0)
+                        return r;
+        }
+        /* to lend what no rule lends */
+        if (run->step->kind == STEP_GRANT_NODE || run->step->kind == STEP_SET_TYPE ||
+            run->step->kind == STEP_LEND) {
+                r = rules_check_group(run);
                 if (r < 0)
                         return r;
         }

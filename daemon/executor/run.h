@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "core/policy.h"
 #include "core/step.h"
 #include "executor/answer.h"
 #include "shared/sysfs.h"
@@ -19,8 +20,9 @@ typedef struct Run {
         Sysfs sysfs;
         int runtime; /* folder for locks and memory */
         int permit;
-        int channel;     /* packets to the main process */
-        pid_t daemon;    /* the peer */
+        int channel;  /* packets to the main process */
+        pid_t daemon; /* the peer */
+        const Policy *policy;
         VfioFiles files; /* that the daemon keeps: what STEP_RECLAIM and STEP_CLAIM work on */
         Answer answer;
 } Run;

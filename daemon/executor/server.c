@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "config/policy-file.h"
 #include "executor/run.h"
 #include "shared/step-json.h"
 #include "util/log.h"
@@ -42,11 +43,39 @@ struct Server {
         int listen;
         int connection;
         pid_t peer;
+        Policy *policy;  /* as the files said when they were last right */
+        char *complaint; /* what is wrong with them since; NULL: nothing */
         sd_event_source *listen_source;
         sd_event_source *connection_source;
         Worker *workers;
         size_t n_workers;
 };
+
+/* The files are read again for each step: they are few and small, and whoever changes them is to have
+ * it at once. While they are wrong the last that were right count, as in the daemon. */
+static int server_read_policy(Server *s) {
+        _cleanup_(policy_freep) Policy *policy = NULL;
+        _cleanup_free_ char *message = NULL;
+        int r;
+
+        r = policy_read_folder(policy_folder(), &policy, &message);
+        if (r < 0 && !message)
+                return r;
+        if (r < 0 && !str_eq(s->complaint, message))
+                log_error("The policy cannot be used: %s", message);
+        if (r < 0 && !s->policy) {
+                r = policy_new_closed(message, &policy);
+                if (r < 0)
+                        return r;
+        }
+        if (policy) {
+                policy_free(s->policy);
+                s->policy = TAKE_PTR(policy);
+        }
+        free(s->complaint);
+        s->complaint = TAKE_PTR(message);
+        return 0;
+}
 
 /* workers */
 
@@ -214,6 +243,7 @@ static int worker_start(Server *s, unsigned long long seq, const Step *step,
                         .permit = permit,
                         .channel = channel,
                         .daemon = s->peer,
+                        .policy = s->policy,
                         .files = *files,
                         .answer = ANSWER_NULL,
                 });
@@ -258,7 +288,9 @@ static void server_start_step(Server *s, unsigned long long seq, json_object *o,
                 server_answer(s, seq, -r, message ? message : strerror(-r));
                 return;
         }
-        r = s->n_workers < WORKERS_MAX ? worker_start(s, seq, &step, &files) : -ENOBUFS;
+        r = server_read_policy(s);
+        if (r == 0)
+                r = s->n_workers < WORKERS_MAX ? worker_start(s, seq, &step, &files) : -ENOBUFS;
         if (r < 0)
                 server_answer(s, seq, -r, "no process could be started for the step");
 }
@@ -419,6 +451,8 @@ Server *server_free(Server *s) {
         safe_close(s->listen);
         safe_close(s->runtime);
         sysfs_close(&s->sysfs);
+        policy_free(s->policy);
+        free(s->complaint);
         sd_event_unref(s->event);
         free(s);
         return NULL;

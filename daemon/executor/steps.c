@@ -12,6 +12,7 @@
 #include "executor/group.h"
 #include "executor/holders.h"
 #include "executor/inspect.h"
+#include "executor/rules.h"
 #include "shared/driver-table.h"
 #include "shared/modalias.h"
 #include "util/strings.h"
@@ -39,8 +40,9 @@ int step_set_override(Run *run) {
         int r;
 
         /* "none" is no driver: it keeps a device without one */
-        if (!str_empty(wanted) && strcmp(wanted, "none") != 0) {
-                r = check_driver(run);
+        if (!str_empty(wanted)) {
+                r = strcmp(wanted, "none") == 0 ? rules_check_device(run, device)
+                                                : check_driver(run);
                 if (r < 0)
                         return r;
         }
@@ -86,11 +88,9 @@ int step_unbind(Run *run) {
         if (!str_eq(now, driver))
                 return answer_fail(&run->answer, ESTALE, "%s is bound to %s, not to %s", device,
                                    now, driver);
-        if (driver_is_vfio(now)) {
-                r = group_check_unbind(run);
-                if (r < 0)
-                        return r;
-        }
+        r = driver_is_vfio(now) ? group_check_unbind(run) : rules_check_device(run, device);
+        if (r < 0)
+                return r;
         r = inspect_device(run, &run->answer.obstacles, &disks);
         if (r < 0)
                 return r;
@@ -355,6 +355,11 @@ int step_reset(Run *run) {
                 return answer_fail(&run->answer, EBUSY,
                                    "%s is bound to %s: a reset would disturb the host", device,
                                    driver);
+        r = check_was_taken(run, device);
+        if (r == 0)
+                r = rules_check_device(run, device);
+        if (r < 0)
+                return r;
         r = sysfs_existsf(&run->sysfs, "sys/bus/pci/devices/%s/reset", device);
         if (r < 0)
                 return r;

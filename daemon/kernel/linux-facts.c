@@ -177,6 +177,14 @@ static int find_names(struct udev_hwdb *hwdb, const char *modalias, DeviceFacts 
         return 0;
 }
 
+/* There is a file for it if there is a method. */
+static int read_resets(const Sysfs *s, DeviceFacts *facts) {
+        int r = sysfs_readf(s, &facts->reset_methods, "sys/bus/pci/devices/%s/reset_method",
+                            facts->name);
+
+        return r == -ENOENT ? str_set(&facts->reset_methods, "") : r;
+}
+
 /* PCI-to-PCI, CardBus and semi-transparent bridges: those whose header is not an endpoint's. */
 static bool class_is_bridge(uint32_t class_code) {
         uint32_t subclass = class_code >> 8;
@@ -197,7 +205,8 @@ static int read_all(FactsReader *f, DeviceFacts *facts) {
             (r = sysfs_readf(s, &modalias, "sys/bus/pci/devices/%s/modalias", name)) < 0 ||
             (r = read_link(s, name, "driver", &facts->driver)) < 0 ||
             (r = read_link(s, name, "physfn", &facts->physfn)) < 0 ||
-            (r = read_group(s, facts)) < 0 || (r = count_vfs(s, facts)) < 0)
+            (r = read_group(s, facts)) < 0 || (r = count_vfs(s, facts)) < 0 ||
+            (r = read_resets(s, facts)) < 0)
                 return r;
         facts->vendor = (uint16_t)vendor;
         facts->model = (uint16_t)model;

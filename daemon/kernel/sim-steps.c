@@ -402,6 +402,11 @@ static int run_claim(SimGroup *g, const Step *step, VfioFiles *files, StepResult
         return files->n > 0 ? change_container(g, files, ret) : claim_container(g, ret);
 }
 
+/* What a unit does to a device is nothing that the simulated host has. */
+static int run_scrub(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+        return 0;
+}
+
 static int run_reset(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
         if (d->facts.driver && !driver_is_vfio(d->facts.driver))
                 return refuse(ret, EBUSY,
@@ -435,6 +440,7 @@ static const struct {
         [STEP_LEND] = { .on_files = run_lend },
         [STEP_RECLAIM] = { .on_files = run_reclaim },
         [STEP_CLAIM] = { .on_files = run_claim },
+        [STEP_SCRUB] = { run_scrub, .device = true },
         [STEP_RESET] = { run_reset, .device = true, .value = true, .in_kernel = true },
         /* STEP_RELEASE: the daemon closes its descriptors, and we see it */
 };

@@ -253,6 +253,9 @@ SimDevice *sim_topology_device(Reader *rd, const Place *at, Sim *sim, json_objec
         read_drivers_of_device(rd, at, sim, o, d, ret_driver);
         reader_string(rd, at, o, "physfn", &f->physfn);
         reader_strings(rd, at, o, "reset", &d->reset);
+        f->reset_methods = d->reset ? strv_join(d->reset, " ") : strdup("");
+        if (!f->reset_methods)
+                reader_oom(rd);
         reader_strings(rd, at, o, "remembered", &d->remembered);
         sim_topology_obstacles(rd, at, o, "in_use", f->name, &d->in_use);
         if (rd->error == 0 && f->physfn && !sim_device(sim, f->physfn))

@@ -537,8 +537,9 @@ static const char *obstacle_code(ErrorCode code) {
                 return "unsupported";
         case ERROR_IN_USE: /* known beforehand, of what a selector matches */
                 return "in-use";
+        case ERROR_ACCESS_DENIED: /* who may ask is asked before */
+                return "protected";
         case ERROR_INVALID_ARGS:
-        case ERROR_ACCESS_DENIED:
         case ERROR_NO_SUCH_DEVICE:
         case ERROR_NO_SUCH_GROUP:
         case ERROR_NO_SUCH_LEASE:

@@ -18,6 +18,7 @@ struct Manager {
         ManagerEvents events;
         bool started; /* enumeration and recovery are done: changes are acted upon */
         bool executor_ready;
+        struct Gate *gate;
         struct Inspector *inspector;
         struct QueueRunner *queue;
         Inquiry *inquiries; /* utlist, doubly linked */
@@ -62,6 +63,23 @@ typedef struct Inspector Inspector;
 int inspector_new(Manager *m, Inspector **ret);
 Inspector *inspector_free(Inspector *i);
 void inspector_queue(Inspector *i, const char *device);
+
+/* gate.c: what is between two owners of a device */
+typedef struct Gate Gate;
+int gate_new(Ledger *ledger, Gate **ret);
+Gate *gate_free(Gate *gate);
+/* The policy is another one. */
+void gate_apply_policy(Manager *m);
+/* What was read of the device is new; new_device: the device, too. */
+void gate_device_seen(Manager *m, Device *d, bool new_device);
+/* The steps towards a lease begin: what has to be known afterwards is written before. */
+int gate_claim(Manager *m, Group *g);
+void gate_reset_done(Manager *m, const char *device);
+/* Something may have to be scrubbed now; of this group. */
+void gate_look(Manager *m);
+void gate_look_at(Manager *m, const Group *g);
+/* Runs units again that failed. 1 if there are any, 0 if not, or -ENOMEM. */
+int gate_retry(Manager *m, Group *g);
 
 /* holder.c: what keeps a lease alive; Lease.userdata */
 typedef struct Holder Holder;

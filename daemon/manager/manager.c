@@ -87,8 +87,10 @@ int manager_commit(Manager *m, Changes *c) {
         for (size_t i = 0; i < c->n_leases; i++)
                 log_lease(c->leases[i]);
         m->events.changed(c, m->events.userdata);
-        for (size_t i = 0; i < c->n_groups; i++)
+        for (size_t i = 0; i < c->n_groups; i++) {
                 switch_kick(m, c->groups[i]);
+                gate_look_at(m, c->groups[i]);
+        }
         for (size_t i = 0; i < c->n_leases; i++) {
                 if (c->leases[i]->userdata && holder_set_revocation(c->leases[i]) < 0)
                         log_error("Lease %s: out of memory", c->leases[i]->id);
@@ -139,12 +141,15 @@ static int check_meddling(Manager *m, const char *name, Changes *c) {
 
 static void on_device_seen(const DeviceFacts *facts, void *userdata) {
         Manager *m = userdata;
-        Device *before = registry_device(m->registry, facts->name);
+        Device *before = registry_device(m->registry, facts->name), *after;
         bool other_driver = !before || !str_eq(before->facts.driver, facts->driver);
         _cleanup_changes_ Changes c = CHANGES_NULL;
         int r;
 
         r = registry_device_seen(m->registry, facts, &c);
+        after = registry_device(m->registry, facts->name);
+        if (after)
+                gate_device_seen(m, after, after != before);
         if (r == 0)
                 r = check_meddling(m, facts->name, &c);
         if (r < 0)
@@ -216,7 +221,7 @@ static void ignore_group(unsigned id, void *userdata) {
 static void ignore_device(const char *name, void *userdata) {
 }
 
-int manager_new(sd_event *event, Store *store, Manager **ret) {
+int manager_new(sd_event *event, Store *store, Ledger *ledger, Manager **ret) {
         _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(Manager));
         int r;
 
@@ -234,6 +239,8 @@ int manager_new(sd_event *event, Store *store, Manager **ret) {
         if (r < 0)
                 return r;
         r = inspector_new(m, &m->inspector);
+        if (r == 0)
+                r = gate_new(ledger, &m->gate);
         if (r < 0)
                 return r;
         r = queue_runner_new(m, &m->queue);
@@ -249,6 +256,7 @@ Manager *manager_free(Manager *m) {
         inquiry_end_all(m);
         inspector_free(m->inspector);
         queue_runner_free(m->queue);
+        gate_free(m->gate);
         if (m->registry) {
                 for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
                         g->userdata = switch_free(g->userdata);
@@ -270,6 +278,7 @@ void manager_set_events(Manager *m, const ManagerEvents *events) {
 void manager_set_policy(Manager *m, Policy *policy) {
         policy_free(m->policy);
         m->policy = policy;
+        gate_apply_policy(m);
 }
 
 const Policy *manager_policy(const Manager *m) {
@@ -290,6 +299,7 @@ int manager_start(Manager *m, Kernel *kernel) {
                 return r;
         for (Device *d = registry_devices(m->registry); d; d = d->hh.next)
                 refresh_use(m, d->facts.name);
+        gate_look(m);
         return 0;
 }
 
@@ -390,6 +400,9 @@ int manager_retry(Manager *m, Group *g, Fault *fault) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         int r = registry_group_retry(m->registry, g, &c);
 
+        /* of a group that went back well a unit may have failed */
+        if (r == -EINVAL && gate_retry(m, g) > 0)
+                return 0;
         if (r == -EINVAL)
                 return refuse_unless_stuck(g, fault);
         if (r < 0)
@@ -406,6 +419,7 @@ int manager_accept(Manager *m, Group *g, Fault *fault) {
                 return refuse_unless_stuck(g, fault);
         if (r < 0)
                 return fault_set_oom(fault);
+        switch_drop(g);              /* it may still claim the group */
         (void)manager_commit(m, &c); /* a failed write is logged */
         return 0;
 }

@@ -13,6 +13,7 @@
 #include "core/policy.h"
 #include "core/registry.h"
 #include "kernel/kernel.h"
+#include "store/ledger.h"
 #include "store/store.h"
 
 typedef struct Manager Manager;
@@ -27,7 +28,7 @@ typedef struct ManagerEvents {
         void *userdata;
 } ManagerEvents;
 
-int manager_new(sd_event *event, Store *store, Manager **ret);
+int manager_new(sd_event *event, Store *store, Ledger *ledger, Manager **ret);
 Manager *manager_free(Manager *m);
 DEFINE_CLEANUP(Manager *, manager_free);
 
@@ -79,6 +80,8 @@ int manager_renew(Manager *m, Lease *l, uint64_t ttl);
 int manager_confirm(Manager *m, Lease *l, int pidfd, pid_t pid, uint64_t start);
 int manager_retry(Manager *m, Group *g, Fault *fault);
 int manager_accept(Manager *m, Group *g, Fault *fault);
+/* Somebody who knows says that these devices are fit for another owner: all of them, or none. */
+int manager_mark_clean(Manager *m, char *const *devices, Fault *fault);
 
 /* True while the daemon itself claims the group in the kernel, or knows that a VFIO file of it is
  * claimed by its holder. */

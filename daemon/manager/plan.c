@@ -15,6 +15,8 @@ static int learn_drivers(Manager *m, Group *g, const Terms *t) {
                 r = m->kernel->ops->find_driver(m->kernel, d->facts.name, driver, &d->wish);
                 if (r < 0 && r != -ENODEV) /* that it has gone will be told */
                         return r;
+                if (d->wish.match == DRIVER_MATCH_OTHER && policy_lists_driver(m->policy, d, driver))
+                        d->wish.match = DRIVER_MATCH_LISTED;
         }
         return 0;
 }

@@ -94,6 +94,7 @@ static uint64_t step_deadline(StepKind kind) {
         switch (kind) {
         case STEP_WAIT_CLOSED:
         case STEP_CLAIM:
+        case STEP_SCRUB: /* no plan has it */
                 return 0;
         case STEP_UNBIND:
         case STEP_BIND:
@@ -221,8 +222,15 @@ static int switch_begin(Switch *s) {
                                &s->plan, &obstacles);
         if (r < 0)
                 return r;
-        if (obstacles.n == 0)
-                return switch_run(s);
+        if (obstacles.n == 0) {
+                r = gate_claim(s->m, s->g);
+                if (r == 0)
+                        return switch_run(s);
+                fault_set(&why, ERROR_KERNEL_REFUSED,
+                          "who has the devices cannot be written, which policy wants: %s",
+                          strerror(-r));
+                return switch_fail_claim(s, &why);
+        }
         fault_set(&why, ERROR_NOT_VIABLE, "%s", obstacles.items[0].text);
         return switch_fail_claim(s, &why);
 }
@@ -317,6 +325,21 @@ static int on_claim_step_failed(Switch *s, const Step *step, const StepResult *r
         return switch_fail_claim(s, &why);
 }
 
+/* A device that cannot be reset goes nowhere until somebody has looked at it: not to the host, and not
+ * to another owner. What claims it stays. */
+static int switch_fail_reset(Switch *s, const Fault *why) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r;
+
+        log_warning("Group %u: %s", s->g->id, why->message);
+        switch_stop(s);
+        r = registry_group_failed(s->m->registry, s->g, why->message, &c);
+        if (r < 0)
+                return r;
+        (void)manager_commit(s->m, &c); /* a failed write is logged */
+        return 0;
+}
+
 /* What a failed step on the way back means depends on which it was. */
 static int on_restore_step_failed(Switch *s, const Step *step, const StepResult *result) {
         _cleanup_fault_ Fault why = FAULT_NULL;
@@ -328,9 +351,10 @@ static int on_restore_step_failed(Switch *s, const Step *step, const StepResult 
         /* VFIO's file is still open somewhere: the kernel has it until it is closed */
         if (step->kind == STEP_UNBIND && result->error == EBUSY)
                 return switch_retry_later(s, why.message);
+        if (step->kind == STEP_RESET && result->error != ENOTTY && result->error != ENODEV)
+                return switch_fail_reset(s, &why);
         if (step->kind == STEP_RESET)
-                log_full(result->error == ENOTTY ? LOG_INFO : LOG_WARNING, "Group %u: %s", s->g->id,
-                         why.message);
+                log_info("Group %u: %s", s->g->id, why.message);
         else if (result->error != ENOENT || !is_about_node(step->kind)) {
                 log_warning("Group %u: %s", s->g->id, why.message);
                 fault_set(&s->first, why.code, "%s", why.message);
@@ -349,6 +373,8 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
                 vfio_files_clear(&s->files);
                 s->files = TAKE_VFIO_FILES(result->files);
         }
+        if (result->error == 0 && step->kind == STEP_RESET)
+                gate_reset_done(s->m, step->device);
         if (s->looking && (is_unclear(result->error) || is_transient(result->error))) {
                 s->unclear = true;
                 r = switch_retry_later(s, "a step that was left behind");

@@ -21,6 +21,7 @@ static const struct {
         [STEP_SET_TYPE] = { .value = true },
         [STEP_GRANT_NODE] = { .uid = true },
         [STEP_REVOKE_NODE] = { .uid = true },
+        [STEP_SCRUB] = { .device = true },
         [STEP_RESET] = { .device = true, .value = true },
 };
 

@@ -8,7 +8,7 @@ from harness.client import DEVICE, FOR_EVER, GROUP, LEASE, MANAGER, NAME, ROOT, 
 from harness.host import TOP, Host
 from harness.topology import BRIDGE, BRIDGE_A, BRIDGE_B, NIC, NIC2, NO_IOMMU, flat, small
 
-SECRETS = {"Owner", "Uid", "Label"}
+SECRETS = {"Owner", "Uid", "Label", "HeldBack"}
 NOBODY = (2**32 - 1, "")
 CHANGES = "org.freedesktop.DBus.Property.EmitsChangedSignal"
 

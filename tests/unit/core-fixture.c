@@ -244,6 +244,7 @@ static int run_group_step(World *w, const Step *s) {
         case STEP_BIND:
         case STEP_PROBE:
         case STEP_RESET:
+        case STEP_SCRUB:
         case _STEP_KIND_MAX:
         case _STEP_KIND_INVALID:
                 break;

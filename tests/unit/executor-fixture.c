@@ -38,6 +38,7 @@ void executor_start(Fixture *f) {
         f->pid = fork();
         assert_true(f->pid >= 0);
         if (f->pid == 0) {
+                (void)setenv("CONFIGURATION_DIRECTORY", host_path(&f->host, "etc"), 1);
                 (void)execl(program, program, "--socket", socket_path, "--runtime-directory",
                             runtime, "--root", f->host.root, NULL);
                 _exit(127);

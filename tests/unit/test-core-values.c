@@ -120,6 +120,7 @@ static void test_facts(void **state) {
         CHECK_DIFFERS(vfio_module, NULL);
         CHECK_DIFFERS(vfio_driver, NULL);
         CHECK_DIFFERS(physfn, f->driver);
+        CHECK_DIFFERS(reset_methods, f->driver);
         CHECK_DIFFERS(default_domain_type, NULL);
         assert_true(device_facts_equal(&copy, f));
 }

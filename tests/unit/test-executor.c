@@ -198,6 +198,37 @@ static void test_lock_and_cancel(void **state) {
         assert_step(f, STEP("inspect", ""), 0, NULL);
 }
 
+/* The executor reads the policy itself, again for each step. */
+static void test_policy(void **state) {
+        Fixture *f = *state;
+
+        host_write(&f->host, NODE "vendor", "0x8086\n");
+        host_write(&f->host, NODE "device", "0x10d3\n");
+        host_write(&f->host, "etc/dmaownerd.json",
+                   "{\"rules\":[{\"match\":{\"with\":\"" DEVICE "\"},\"protect\":true}]}");
+        assert_step(f, STEP("set-override", ",\"value\":\"vfio-pci\""), EPERM,
+                    "protected: the rule at");
+        assert_step(f, STEP("set-override", ",\"value\":\"none\""), EPERM, "protected");
+        assert_step(f, STEP("unbind", ",\"value\":\"e1000e\""), EPERM, "protected");
+        assert_step(f, STEP("bind", ",\"value\":\"vfio-pci\""), EPERM, "protected");
+        assert_step(f, STEP("scrub", ""), EPERM, "no rule says");
+        assert_step(f, "{\"seq\":1,\"step\":\"set-type\",\"group\":12,\"value\":\"identity\"}",
+                    EPERM, "protected");
+        assert_step(f, STEP("set-override", ""), 0, NULL);
+        /* a file that is wrong changes nothing */
+        host_write(&f->host, "etc/dmaownerd.json", "{");
+        assert_step(f, STEP("unbind", ",\"value\":\"e1000e\""), EPERM, "protected");
+        host_write(&f->host, "etc/dmaownerd.json",
+                   "{\"rules\":[{\"match\":{\"id\":\"8086:10d3\",\"driver\":\"e1000e\"},"
+                   "\"drivers\":\"builtin\"}]}");
+        assert_step(f, STEP("set-override", ",\"value\":\"builtin\""), 0, NULL);
+        host_write(&f->host, "etc/dmaownerd.json",
+                   "{\"rules\":[{\"match\":{\"driver\":\"none\"},\"drivers\":\"builtin\"}]}");
+        assert_step(f, STEP("set-override", ",\"value\":\"builtin\""), EPERM, "no rule lists it");
+        host_remove(&f->host, "etc/dmaownerd.json");
+        assert_step(f, STEP("set-override", ",\"value\":\"vfio-pci\""), 0, NULL);
+}
+
 static void test_cancelled_reset_puts_back(void **state) {
         Fixture *f = *state;
 
@@ -435,6 +466,7 @@ int main(void) {
                                                 executor_teardown),
                 cmocka_unit_test_setup_teardown(test_lock_and_cancel, executor_setup,
                                                 executor_teardown),
+                cmocka_unit_test_setup_teardown(test_policy, executor_setup, executor_teardown),
                 cmocka_unit_test_setup_teardown(test_cancelled_reset_puts_back, executor_setup,
                                                 executor_teardown),
                 cmocka_unit_test_setup_teardown(test_lost_connection_withdraws_permits,

@@ -86,6 +86,7 @@ class Daemon:
         wrapper = shlex.split(os.environ.get("DMAOWNER_TEST_WRAPPER", ""))
         environment = {**os.environ, "RUNTIME_DIRECTORY": str(self.runtime),
                        "CONFIGURATION_DIRECTORY": str(self.configuration),
+                       "STATE_DIRECTORY": str(self.folder / "var"),
                        "NOTIFY_SOCKET": str(self.folder / "notify")}
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
         with open(self.log, "a") as log:
