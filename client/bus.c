@@ -62,37 +62,53 @@ int bus_connect(const Options *o, sd_bus **ret) {
 }
 
 /* Consumes nothing of m. timeout 0: the usual one. */
-static int bus_send(sd_bus *bus, sd_bus_message *m, uint64_t timeout, json_object **ret_reply) {
+static int bus_send(sd_bus *bus, sd_bus_message *m, uint64_t timeout, sd_bus_message **ret_reply) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        _cleanup_message_ sd_bus_message *reply = NULL;
+
+        if (sd_bus_call(bus, m, timeout, &error, ret_reply) < 0)
+                return report_error(error.name, error.message);
+        return 0;
+}
+
+static int bus_call_list(sd_bus *bus, const char *path, const char *interface, const char *method,
+                         sd_bus_message **ret_reply, const char *signature, va_list ap) {
+        _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
-        r = sd_bus_call(bus, m, timeout, &error, &reply);
+        r = sd_bus_message_new_method_call(bus, &m, BUS_NAME, path, interface, method);
+        if (r >= 0)
+                r = sd_bus_message_appendv(m, signature, ap);
         if (r < 0)
-                return report_error(error.name, error.message);
-        if (!ret_reply)
-                return 0;
-        r = message_to_json(reply, ret_reply);
-        if (r < 0)
-                return report_errno(r, "cannot read the daemon's answer");
-        return 0;
+                return report_errno(r, method);
+        return bus_send(bus, m, 0, ret_reply);
+}
+
+int bus_call_message(sd_bus *bus, const char *path, const char *interface, const char *method,
+                     sd_bus_message **ret_reply, const char *signature, ...) {
+        va_list ap;
+        int r;
+
+        va_start(ap, signature);
+        r = bus_call_list(bus, path, interface, method, ret_reply, signature, ap);
+        va_end(ap);
+        return r;
 }
 
 int bus_call(sd_bus *bus, const char *path, const char *interface, const char *method,
              json_object **ret_reply, const char *signature, ...) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ sd_bus_message *reply = NULL;
         va_list ap;
         int r;
 
-        r = sd_bus_message_new_method_call(bus, &m, BUS_NAME, path, interface, method);
-        if (r < 0)
-                return report_errno(r, method);
         va_start(ap, signature);
-        r = sd_bus_message_appendv(m, signature, ap);
+        r = bus_call_list(bus, path, interface, method, &reply, signature, ap);
         va_end(ap);
+        if (r != 0 || !ret_reply)
+                return r;
+        r = message_to_json(reply, ret_reply);
         if (r < 0)
-                return report_errno(r, method);
-        return bus_send(bus, m, 0, ret_reply);
+                return report_errno(r, "cannot read the daemon's answer");
+        return 0;
 }
 
 int bus_call_patiently(sd_bus *bus, const char *path, const char *interface, const char *method) {
@@ -281,6 +297,9 @@ static int append_options(sd_bus_message *m, const Options *o) {
         if (r < 0)
                 return r;
         r = append_option(m, "access", o->access);
+        if (r < 0)
+                return r;
+        r = append_option(m, "interface", o->interface);
         if (r < 0)
                 return r;
         r = append_option(m, "reset", o->reset);

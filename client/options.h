@@ -22,6 +22,7 @@ typedef enum OptionSet {
         OPTIONS_HOLDER = 1 << 2,  /* --holder, --pid */
         OPTIONS_RELEASE = 1 << 3, /* --owner */
         OPTIONS_RENEW = 1 << 4,   /* --ttl */
+        OPTIONS_COMMAND = 1 << 5, /* what the command of exec is */
 } OptionSet;
 
 typedef struct Verb {
@@ -40,10 +41,12 @@ struct Options {
         JsonStyle json;
         bool no_legend, help, version;
         /* those of a request; NULL: not given */
-        const char *kind, *owner, *label, *driver, *default_domain_type, *access, *reset, *holder;
+        const char *kind, *owner, *label, *driver, *default_domain_type, *access, *interface,
+                *reset, *holder;
         uint64_t ttl; /* 0: not given */
         uid_t uid;
         bool has_uid, force;
+        bool qemu, cloud_hypervisor;
         const char *alternatives[OPTIONS_ALTERNATIVES]; /* devices with blanks between */
         size_t n_alternatives;
         pid_t pid;       /* 0: not given */

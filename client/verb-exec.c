@@ -7,10 +7,12 @@
 
 #include "client/describe.h"
 #include "client/hold.h"
+#include "client/lent-files.h"
 #include "client/memlock.h"
 #include "client/message-json.h"
 #include "client/report.h"
 #include "client/verbs.h"
+#include "client/vmm.h"
 #include "util/strings.h"
 
 /* As env(1) and all shells have it. */
@@ -54,14 +56,38 @@ static int exec_set_environment(const Hold *h) {
         return set_variable("DMAOWNER_EAL_ARGS", eal);
 }
 
-/* In the child: becomes the command. What it inherits on purpose is the lifeline alone. */
-static int exec_become(const Hold *h, char **command) {
+/* The numbers of the files, and what VMMs want to be told of them, for scripts that run one. */
+static int exec_set_files(const LentFiles *files) {
+        _cleanup_free_ char *names = lent_files_describe(files), *qemu = NULL, *hypervisor = NULL;
+        int r;
+
+        if (files->n == 0)
+                return 0;
+        r = set_variable("DMAOWNER_FDS", names);
+        if (r < 0 || !lent_files_first(files, "iommufd"))
+                return r;
+        r = vmm_arguments(VMM_QEMU, files, &qemu);
+        if (r == 0)
+                r = set_variable("DMAOWNER_QEMU_ARGS", qemu);
+        if (r == 0)
+                r = vmm_arguments(VMM_CLOUD_HYPERVISOR, files, &hypervisor);
+        return r < 0 ? r : set_variable("DMAOWNER_CLOUD_HYPERVISOR_ARGS", hypervisor);
+}
+
+/* In the child: becomes the command. What it inherits on purpose are the lifeline and the files that
+ * are lent. */
+static int exec_become(const Hold *h, const LentFiles *files, char **command) {
         int r;
 
         memlock_prepare();
         r = exec_set_environment(h);
+        if (r == 0)
+                r = exec_set_files(files);
         if (r < 0)
                 return report_errno(r, "environment");
+        r = lent_files_pass_on(files);
+        if (r < 0)
+                return report_errno(r, "lent files");
         if (fcntl(h->lifeline, F_SETFD, 0) < 0)
                 return report_errno(-errno, "lifeline");
         (void)signal(SIGPIPE, SIG_DFL); /* main() ignores it */
@@ -116,26 +142,82 @@ static int exec_drain_signals(Hold *h) {
         return r != 0 ? r : 128 + h->signo;
 }
 
-int verb_exec(const Options *o) {
-        _cleanup_hold_ Hold h = HOLD_NULL;
-        _cleanup_free_ char *command = strdup(o->command[0]);
+static const struct {
+        const char *option, *name, *otherwise;
+} vmms[] = {
+        [VMM_QEMU] = { "--qemu", "QEMU", "use --access=node and -device vfio-pci,host=ADDRESS" },
+        [VMM_CLOUD_HYPERVISOR] = { "--cloud-hypervisor", "cloud-hypervisor",
+                                   "use --access=node and --device path="
+                                   "/sys/bus/pci/devices/ADDRESS" },
+};
+
+/* VMMs take nothing but iommufd from others, so that is what is meant. */
+static int exec_choose_vmm(Options *o, Vmm *ret) {
+        Vmm vmm = o->qemu ? VMM_QEMU : o->cloud_hypervisor ? VMM_CLOUD_HYPERVISOR : VMM_NONE;
+
+        *ret = vmm;
+        if (vmm == VMM_NONE)
+                return 0;
+        if (o->qemu && o->cloud_hypervisor)
+                return report(STATUS_USAGE, NULL,
+                              "--qemu and --cloud-hypervisor: it is one of them");
+        if (o->access && strcmp(o->access, "fd") != 0)
+                return report(STATUS_USAGE, vmms[vmm].otherwise, "%s goes with --access=fd",
+                              vmms[vmm].option);
+        if (o->interface && strcmp(o->interface, "container") == 0)
+                return report(STATUS_USAGE, vmms[vmm].otherwise,
+                              "%s takes no descriptors of the interface container", vmms[vmm].name);
+        o->access = "fd";
+        return 0;
+}
+
+static int exec_make_command(Vmm vmm, const Options *o, const LentFiles *files, char ***ret) {
         int r;
 
-        if (!command)
-                return report_errno(-ENOMEM, "exec");
-        r = hold_open(&h, o);
-        if (r != 0)
-                return r;
-        r = hold_acquire(&h, o, basename(command), "lifeline");
-        if (r != 0)
-                return r;
-        r = exec_drain_signals(&h);
-        if (r != 0)
-                return r;
-        h.child = fork();
-        if (h.child < 0)
+        if (vmm == VMM_NONE)
+                return 0;
+        r = vmm_command(vmm, o->command, files, ret);
+        if (r == -ENOTSUP)
+                return report(STATUS_ERROR, vmms[vmm].otherwise,
+                              "%s takes descriptors only of iommufd, which this kernel does not have",
+                              vmms[vmm].name);
+        if (r < 0)
+                return report_errno(r, "command");
+        return 0;
+}
+
+/* The command has its own copies, and ours would keep a device busy. */
+static int exec_fork(Hold *h, LentFiles *files, char **command) {
+        h->child = fork();
+        if (h->child < 0)
                 return report_errno(-errno, "fork");
-        if (h.child == 0)
-                _exit(exec_become(&h, o->command));
-        return exec_wait(&h);
+        if (h->child == 0)
+                _exit(exec_become(h, files, command));
+        lent_files_clear(files);
+        return exec_wait(h);
+}
+
+int verb_exec(const Options *given) {
+        _cleanup_lent_files_ LentFiles files = LENT_FILES_NULL;
+        _cleanup_free_ char *name = strdup(given->command[0]);
+        _cleanup_(strv_freep) char **command = NULL;
+        _cleanup_hold_ Hold h = HOLD_NULL;
+        Options o = *given;
+        Vmm vmm;
+        int r;
+
+        if (!name)
+                return report_errno(-ENOMEM, "exec");
+        r = exec_choose_vmm(&o, &vmm);
+        if (r == 0)
+                r = hold_open(&h, &o);
+        if (r == 0)
+                r = hold_acquire(&h, &o, basename(name), "lifeline");
+        if (r == 0 && o.access && strcmp(o.access, "fd") == 0)
+                r = lent_files_open(&files, h.bus, h.path, json_member(h.lease, "Devices"));
+        if (r == 0)
+                r = exec_make_command(vmm, &o, &files, &command);
+        if (r == 0)
+                r = exec_drain_signals(&h);
+        return r != 0 ? r : exec_fork(&h, &files, command ? command : o.command);
 }
