@@ -165,12 +165,61 @@ static int plan_quarantine(Plan *p, const Group *g, const Policy *policy) {
         return 0;
 }
 
+static bool has_to_be_evicted(const Group *g, const Device *d) {
+        return g->evict && g->recorded && g->kept != KEPT_CLAIM && d->lent &&
+               driver_is_vfio(d->facts.driver);
+}
+
+static int plan_evict_device(Plan *p, const Group *g, const Device *d, const Policy *policy) {
+        const char *reset = reset_method(g, d, policy);
+        Step step = { .device = d->facts.name, .group = g->id };
+
+        step.kind = STEP_EVICT;
+        step.value = step.former = d->facts.driver;
+        if (plan_add(p, &step) < 0)
+                return -ENOMEM;
+        step.kind = STEP_RESET;
+        step.value = (char *)reset;
+        step.former = NULL;
+        return reset ? plan_add(p, &step) : 0;
+}
+
+/* Whoever was asked to leave and did not is asked by VFIO now, and the kernel waits for him. What is
+ * left to do after that is another plan: then nothing is lent any more. */
+static int plan_evict(Plan *p, const Group *g, const Policy *policy) {
+        if ((g->terms.kind == OWNER_KIND_USER && g->terms.access == ACCESS_NODE &&
+             plan_node_right(p, g, STEP_REVOKE_NODE, g->node_uid) < 0) ||
+            (g->kept == KEPT_LENT && (plan_group_step(p, g, STEP_RECLAIM, NULL, NULL) < 0 ||
+                                      plan_group_step(p, g, STEP_RELEASE, NULL, NULL) < 0)))
+                return -ENOMEM;
+        for (const Device *d = g->devices; d; d = d->next)
+                if (has_to_be_evicted(g, d) && plan_evict_device(p, g, d, policy) < 0)
+                        return -ENOMEM;
+        /* quarantine is on VFIO, in a binding of its own */
+        for (const Device *d = g->devices; plan_keeps(g, policy) && d; d = d->next)
+                if (has_to_be_evicted(g, d) && plan_add(p, &(Step){ .kind = STEP_BIND,
+                                                                    .device = d->facts.name,
+                                                                    .group = g->id,
+                                                                    .value = d->facts.driver }) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
 int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
         const char *now = group_type(g), *type = NULL;
         _cleanup_moves_ Moves moves = {};
         _cleanup_plan_ Plan p = PLAN_NULL;
         bool claimed = false;
 
+        for (const Device *d = g->devices; d; d = d->next) {
+                if (!has_to_be_evicted(g, d))
+                        continue;
+                if (plan_evict(&p, g, policy) < 0)
+                        return -ENOMEM;
+                *ret = p;
+                p = PLAN_NULL;
+                return 0;
+        }
         if (plan_keeps(g, policy)) {
                 if (plan_quarantine(&p, g, policy) < 0)
                         return -ENOMEM;

@@ -9,6 +9,7 @@ static const char *const step_kinds[_STEP_KIND_MAX] = {
         [STEP_LOAD_MODULE] = "load-module",
         [STEP_SET_OVERRIDE] = "set-override",
         [STEP_UNBIND] = "unbind",
+        [STEP_EVICT] = "evict",
         [STEP_BIND] = "bind",
         [STEP_PROBE] = "probe",
         [STEP_SET_TYPE] = "set-type",
@@ -60,6 +61,8 @@ char *step_describe(const Step *s) {
                 return str_format("set driver_override of %s to %s", device, value);
         case STEP_UNBIND:
                 return str_format("unbind %s from %s", device, value);
+        case STEP_EVICT:
+                return str_format("unbind %s from %s as soon as it is closed", device, value);
         case STEP_BIND:
                 return str_format("bind %s to %s", device, value);
         case STEP_PROBE:

@@ -17,6 +17,7 @@ typedef enum StepKind {
         STEP_LOAD_MODULE,  /* value: module */
         STEP_SET_OVERRIDE, /* value: driver, NULL clears, "none" keeps any driver away */
         STEP_UNBIND,       /* value: driver it is bound to; inspects again right before the act */
+        STEP_EVICT,        /* value: VFIO driver; those who have it open are asked and waited for */
         STEP_BIND,         /* value: driver */
         STEP_PROBE,        /* let any matching driver bind (drivers_probe) */
         STEP_SET_TYPE,     /* value: default domain type of the group */

@@ -76,7 +76,7 @@ static int open_if_free(Run *run, bool *ret_viable) {
         return holders ? -EBUSY : TAKE_FD(fd);
 }
 
-static int report_holders(Run *run, HolderFiles which, char **reported) {
+int group_report_holders(Run *run, HolderFiles which, char **reported) {
         _cleanup_free_ char *holders = NULL;
         int r;
 
@@ -141,7 +141,7 @@ int group_wait(Run *run, const GroupWait *wait) {
                 if (r != -EBUSY)
                         return r;
                 if (attempt == last && slow++ % per_scan == 0) {
-                        r = report_holders(run, wait->which, &reported);
+                        r = group_report_holders(run, wait->which, &reported);
                         if (r < 0)
                                 return r;
                 }

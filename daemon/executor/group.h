@@ -24,6 +24,9 @@ int group_wait_until_free(Run *run, bool *ret_viable);
 int group_watch_new(void);
 int group_watch_add(int watch, int node);
 
+/* Tells the daemon who has it open, if that is not what was told last (*reported, at first NULL). */
+int group_report_holders(Run *run, HolderFiles which, char **reported);
+
 /* An unbind from VFIO waits for every file of a device and cannot be taken back: -EBUSY with an
  * answer if there is one, or if somebody else than the daemon has the group open. */
 int group_check_unbind(Run *run);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "executor/check.h"
+#include "executor/evict.h"
 #include "executor/group.h"
 #include "executor/inspect.h"
 #include "executor/lend.h"
@@ -104,6 +105,8 @@ static int perform(Run *run) {
                 return step_set_override(run);
         case STEP_UNBIND:
                 return step_unbind(run);
+        case STEP_EVICT:
+                return step_evict(run);
         case STEP_BIND:
                 return step_bind(run);
         case STEP_PROBE:

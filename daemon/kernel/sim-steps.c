@@ -192,6 +192,47 @@ static int run_unbind(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, Ste
         return r != 0 ? r : sim_device_unbind(sim, d, step->value);
 }
 
+static int check_evict(Sim *sim, const SimDevice *d, const Step *step, StepResult *ret) {
+        _cleanup_obstacles_ Obstacles obstacles = OBSTACLES_NULL;
+        int r;
+
+        if (!str_eq(d->facts.driver, step->value))
+                return refuse(ret, ESTALE,
+                              str_format("%s is bound to %s, not to %s", d->facts.name,
+                                         d->facts.driver, step->value));
+        if (!driver_is_vfio(d->facts.driver))
+                return refuse(ret, EPERM,
+                              str_format("%s is bound to %s, which nobody in user space can be "
+                                         "evicted from",
+                                         d->facts.name, d->facts.driver));
+        r = inspect(sim, d, &obstacles);
+        for (size_t i = 0; r == 0 && i < obstacles.n; i++)
+                if (str_eq(obstacles.items[i].code, "vf-open"))
+                        r = refuse(ret, EBUSY,
+                                   str_format("%s is in use: %s", d->facts.name,
+                                              obstacles.items[i].text));
+        return r;
+}
+
+/* The kernel asks those who have it open; here they do as events say. */
+static int run_evict(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+        int r = SIM_HANGS, k;
+
+        if (d->pending == SIM_PENDING_NONE) {
+                if (!d->facts.driver)
+                        return 0; /* is what it shall be */
+                r = check_evict(sim, d, step, ret);
+                if (r == 0)
+                        r = remember_host(d);
+                if (r == 0)
+                        r = sim_device_unbind(sim, d, step->value);
+        }
+        if (r != SIM_HANGS)
+                return r;
+        k = answer(&ret->text, sim_group_openers(g, true));
+        return k < 0 ? k : SIM_HANGS;
+}
+
 static int run_bind(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
         int r;
 
@@ -430,6 +471,7 @@ static const struct {
         [STEP_LOAD_MODULE] = { run_load_module, .value = true, .in_kernel = true },
         [STEP_SET_OVERRIDE] = { run_set_override, .device = true, .in_kernel = true },
         [STEP_UNBIND] = { run_unbind, .device = true, .value = true, .in_kernel = true },
+        [STEP_EVICT] = { run_evict, .device = true, .value = true, .in_kernel = true },
         [STEP_BIND] = { run_bind, .device = true, .value = true, .in_kernel = true },
         [STEP_PROBE] = { run_probe, .device = true, .in_kernel = true },
         [STEP_SET_TYPE] = { run_set_type, .value = true, .in_kernel = true },

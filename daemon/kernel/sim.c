@@ -184,11 +184,11 @@ static void op_finish(SimOp *op, StepResult *result) {
                 o->op.done(&o->op, result, o->op.userdata);
 }
 
-static void op_wait(SimOp *o, StepResult *result) {
+static void op_wait(SimOp *o, OpState state, StepResult *result) {
         const KernelEvents *events = &o->op.kernel->events;
         _cleanup_free_ char *before = TAKE_PTR(o->who);
 
-        op_set_state(o, OP_WAITING);
+        op_set_state(o, state);
         o->who = TAKE_PTR(result->text);
         if (o->op.done && !str_empty(o->who) && !str_eq(before, o->who))
                 events->waiting(&o->op, o->who, events->userdata);
@@ -217,11 +217,11 @@ static void op_act(SimOp *o) {
         if (!op_fault(o, &result)) {
                 r = sim_step_run(op_sim(o), &o->step, &o->files, &result);
                 if (r == SIM_WAITS) {
-                        op_wait(o, &result);
+                        op_wait(o, OP_WAITING, &result);
                         return;
                 }
                 if (r == SIM_HANGS) {
-                        op_set_state(o, OP_HANGING);
+                        op_wait(o, OP_HANGING, &result);
                         sim_save(op_sim(o));
                         return;
                 }

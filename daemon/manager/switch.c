@@ -94,6 +94,7 @@ static uint64_t step_deadline(StepKind kind) {
         switch (kind) {
         case STEP_WAIT_CLOSED:
         case STEP_CLAIM:
+        case STEP_EVICT:
         case STEP_SCRUB: /* no plan has it */
                 return 0;
         case STEP_UNBIND:
@@ -206,8 +207,12 @@ static int switch_begin(Switch *s) {
         s->running = true;
         s->looking = false;
         if (s->unclear) {
+                /* an eviction goes on in the kernel; who keeps it waiting is known from before */
+                bool known = s->g->evict && !str_empty(s->g->waits_for);
+
                 if (s->m->kernel->ops->group_is_locked(s->m->kernel, s->g->id) != 0)
-                        return switch_retry_later(s, "a step that was left behind");
+                        return switch_retry_later(s, known ? s->g->waits_for
+                                                           : "a step that was left behind");
                 s->unclear = false;
                 s->looking = true;
                 r = plan_look(s->g, &s->plan);
@@ -349,7 +354,7 @@ static int on_restore_step_failed(Switch *s, const Step *step, const StepResult 
         if (is_transient(result->error) || result->error == ETIMEDOUT)
                 return switch_retry_later(s, why.message);
         /* VFIO's file is still open somewhere: the kernel has it until it is closed */
-        if (step->kind == STEP_UNBIND && result->error == EBUSY)
+        if ((step->kind == STEP_UNBIND || step->kind == STEP_EVICT) && result->error == EBUSY)
                 return switch_retry_later(s, why.message);
         if (step->kind == STEP_RESET && result->error != ENOTTY && result->error != ENODEV)
                 return switch_fail_reset(s, &why);
@@ -394,12 +399,20 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
                 log_error("Group %u: cannot go on: %s", s->g->id, strerror(-r));
 }
 
+static bool waits_for_eviction(const Switch *s) {
+        for (size_t i = s->next; i < s->plan.n; i++)
+                if (s->plan.steps[i].kind == STEP_EVICT)
+                        return true;
+        return false;
+}
+
 /* Once nobody has the files open any more the group is no longer draining. */
 static int switch_note_drained(Switch *s, StepKind next) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         int r;
 
-        if (s->claim || s->looking || s->g->state != GROUP_DRAINING || is_about_node(next))
+        if (s->claim || s->looking || s->g->state != GROUP_DRAINING || is_about_node(next) ||
+            waits_for_eviction(s))
                 return 0;
         r = registry_group_drained(s->m->registry, s->g, &c);
         if (r < 0)

@@ -16,6 +16,7 @@ static const struct {
         [STEP_LOAD_MODULE] = { .value = true },
         [STEP_SET_OVERRIDE] = { .device = true },
         [STEP_UNBIND] = { .device = true, .value = true },
+        [STEP_EVICT] = { .device = true, .value = true },
         [STEP_BIND] = { .device = true, .value = true },
         [STEP_PROBE] = { .device = true },
         [STEP_SET_TYPE] = { .value = true },

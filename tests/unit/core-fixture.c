@@ -124,9 +124,11 @@ static int run_device_step(World *w, const Step *s) {
         if (s->kind == STEP_SET_OVERRIDE) {
                 assert_true(str_eq(s->former, d->facts.driver_override));
                 k = str_set(&d->facts.driver_override, s->value);
-        } else if (s->kind == STEP_UNBIND) {
+        } else if (s->kind == STEP_UNBIND || s->kind == STEP_EVICT) {
                 if (!str_eq(d->facts.driver, s->value))
                         return -ENODEV;
+                if (s->kind == STEP_EVICT)
+                        w->open[s->group] = false; /* he left */
                 if (driver_is_vfio(s->value) && w->open[s->group])
                         return -EDEADLK; /* would hang */
                 k = str_set(&d->facts.driver, NULL);
@@ -241,6 +243,7 @@ static int run_group_step(World *w, const Step *s) {
         case STEP_INSPECT:
         case STEP_SET_OVERRIDE:
         case STEP_UNBIND:
+        case STEP_EVICT:
         case STEP_BIND:
         case STEP_PROBE:
         case STEP_RESET:

@@ -420,6 +420,43 @@ static void test_released_before_the_deadline(void **state) {
         restore(&w, 1);
 }
 
+static void check_plan(const Group *g, const Policy *policy, const char *const *steps) {
+        _cleanup_plan_ Plan p = PLAN_NULL;
+
+        assert_int_equal(plan_restore(g, policy, &p), 0);
+        for (size_t i = 0; i < p.n; i++) {
+                _cleanup_free_ char *text = step_describe(&p.steps[i]);
+
+                assert_non_null(steps[i]);
+                assert_string_equal(text, steps[i]);
+        }
+        assert_null(steps[p.n]);
+}
+
+/* After the deadline nobody waits for files to be closed; then the way back is the usual one. */
+static void test_way_back_of_an_evicted(void **state) {
+        static const char *const evict[] = { "take /dev/vfio/1 from uid 0",
+                                             "unbind " A " from vfio-pci as soon as it is closed",
+                                             "reset " A " (auto)", NULL };
+        static const char *const back[] = { "clear driver_override of " A, "bind " A " to e1000e",
+                                            NULL };
+        _cleanup_plan_ Plan p = PLAN_NULL;
+        _cleanup_world_ World w;
+        Lease *l;
+        Group *g;
+
+        host_init(&w);
+        g = registry_group(w.r, 1);
+        l = world_acquire(&w, (RequestSpec){ { A }, USER });
+        w.open[1] = true;
+        assert_int_equal(registry_revoke(w.r, l, "x", 1, &w.c), 0);
+        assert_int_equal(registry_revoke_due(w.r, l, &w.c), 0);
+        check_plan(g, NULL, evict);
+        assert_int_equal(plan_restore(g, NULL, &p), 0);
+        world_run_plan(&w, &p, 0, p.n);
+        check_plan(g, NULL, back);
+}
+
 static void make_way(World *w, uint64_t deadline) {
         assert_int_equal(registry_queue_revoke(w->r, deadline, &w->c), 0);
 }
@@ -508,6 +545,7 @@ int main(void) {
                 cmocka_unit_test(test_revoke),
                 cmocka_unit_test(test_revoke_dma_api),
                 cmocka_unit_test(test_released_before_the_deadline),
+                cmocka_unit_test(test_way_back_of_an_evicted),
                 cmocka_unit_test(test_priority_asks_holders),
                 cmocka_unit_test(test_priority_asks_only_if_it_helps),
         };
