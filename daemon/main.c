@@ -220,6 +220,7 @@ static int run(void) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(store_freep) Store *store = NULL;
         _cleanup_(ledger_freep) Ledger *ledger = NULL;
+        _cleanup_(fd_store_freep) FdStore *fd_store = NULL;
         _cleanup_(manager_freep) Manager *manager = NULL;
         _cleanup_(bus_server_freep) BusServer *bus = NULL;
         Kernel *kernel = NULL;
@@ -237,7 +238,12 @@ static int run(void) {
         r = open_ledger(&ledger);
         if (r < 0)
                 return r;
-        r = manager_new(event, store, ledger, &manager);
+        r = fd_store_new(event, FD_STORE_MAX, &fd_store);
+        if (r < 0) {
+                log_error("Cannot take over files from the service manager: %s", strerror(-r));
+                return r;
+        }
+        r = manager_new(event, store, fd_store, ledger, &manager);
         if (r < 0) {
                 log_error("Cannot begin: %s", strerror(-r));
                 return r;

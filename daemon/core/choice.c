@@ -89,7 +89,8 @@ static int check_group(const Group *g, const Request *request, char *const *avoi
         _cleanup_plan_ Plan plan = PLAN_NULL;
         const Device *d;
 
-        if (plan_claim(g, &request->terms, request->uid, request->force, &plan, &obstacles) < 0)
+        if (plan_claim(g, &request->owner, &request->terms, request->uid, request->force, &plan,
+                       &obstacles) < 0)
                 return fault_set_oom(fault);
         if (obstacles.n > 0)
                 return fault_set(fault, ERROR_NOT_VIABLE, "%s", obstacles.items[0].text);

@@ -83,9 +83,11 @@ bool group_may_be_claimed(const Group *g, OwnerKind kind) {
         return g->state == GROUP_FREE || (g->state == GROUP_QUARANTINED && kind == OWNER_KIND_USER);
 }
 
-bool group_needs_new_binding(const Group *g, const Request *request) {
-        return g->rebind || g->kept != KEPT_CLAIM || !owner_equal(&g->owner, &request->owner) ||
-               g->node_uid != request->uid || !str_eq(g->terms.driver, request->terms.driver);
+bool group_needs_new_binding(const Group *g, const Owner *owner, uid_t uid, const char *driver) {
+        if (g->rebind || g->state != GROUP_QUARANTINED)
+                return g->rebind;
+        return g->kept != KEPT_CLAIM || !owner_equal(&g->owner, owner) || g->node_uid != uid ||
+               !str_eq(g->terms.driver, driver);
 }
 
 /* What the former owner's binding and the records say stays until the claim begins. */
@@ -100,7 +102,8 @@ static int group_prepare_successor(Group *g, const Request *request) {
                 return -ENOMEM;
         }
         claim->node_uid = request->uid;
-        claim->rebind = group_needs_new_binding(g, request);
+        claim->rebind = group_needs_new_binding(g, &request->owner, request->uid,
+                                                request->terms.driver);
         g->pending = claim;
         return 0;
 }

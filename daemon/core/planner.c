@@ -341,8 +341,9 @@ static int plan_access(Plan *p, const Group *g, const Terms *t, uid_t node_uid, 
         return plan_node_right(p, g, STEP_GRANT_NODE, node_uid);
 }
 
-static int plan_new_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force,
-                          bool rebind, Plan *ret, Obstacles *obstacles) {
+int plan_claim(const Group *g, const Owner *owner, const Terms *terms, uid_t node_uid, bool force,
+               Plan *ret, Obstacles *obstacles) {
+        bool rebind = group_needs_new_binding(g, owner, node_uid, terms->driver);
         const char *type = goal_type(g, terms), *now = group_type(g);
         bool retype = type && !type_change_is_live(now, type);
         bool user = terms->kind == OWNER_KIND_USER;
@@ -367,17 +368,6 @@ static int plan_new_claim(const Group *g, const Terms *terms, uid_t node_uid, bo
         *ret = p;
         p = PLAN_NULL;
         return 0;
-}
-
-int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, Plan *ret,
-               Obstacles *obstacles) {
-        return plan_new_claim(g, terms, node_uid, force, g->rebind, ret, obstacles);
-}
-
-int plan_claim_for(const Group *g, const Request *request, Plan *ret, Obstacles *obstacles) {
-        return plan_new_claim(g, &request->terms, request->uid, request->force,
-                              g->state == GROUP_QUARANTINED && group_needs_new_binding(g, request),
-                              ret, obstacles);
 }
 
 static int name_compare(const void *a, const void *b) {

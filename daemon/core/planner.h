@@ -34,13 +34,10 @@ int obstacles_add(Obstacles *o, const char *code, const char *device, const char
 char *obstacles_describe(const Obstacles *o, bool named);
 #define _cleanup_obstacles_ _cleanup_(obstacles_clear)
 
-/* The steps that make the group serve these terms. What the facts already show to be impossible
+/* The steps that make the group serve this owner on these terms. What the facts already show to be impossible
  * is added to *obstacles (the plan is then empty). 0 or -ENOMEM. */
-int plan_claim(const Group *g, const Terms *terms, uid_t node_uid, bool force, Plan *ret,
-               Obstacles *obstacles);
-
-/* The same for a request that has not been granted. */
-int plan_claim_for(const Group *g, const Request *request, Plan *ret, Obstacles *obstacles);
+int plan_claim(const Group *g, const Owner *owner, const Terms *terms, uid_t node_uid, bool force,
+               Plan *ret, Obstacles *obstacles);
 
 /* Does a way back of this group end in quarantine? */
 bool plan_keeps(const Group *g, const Policy *policy);

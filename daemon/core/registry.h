@@ -326,8 +326,9 @@ int registry_group_retry(Registry *r, Group *g, Changes *c);
 /* failed or lost -> free: what is there now is right, the record is dropped. */
 int registry_group_accept(Registry *r, Group *g, Changes *c);
 
-/* Would a claim for this request give a quarantined group a new binding? */
-bool group_needs_new_binding(const Group *g, const Request *request);
+/* Is the VFIO binding that a quarantined group has, or that a claim found there, no binding for this
+ * owner and uid? */
+bool group_needs_new_binding(const Group *g, const Owner *owner, uid_t uid, const char *driver);
 
 /* The present default domain type; NULL: unknown. */
 const char *group_type(const Group *g);

@@ -113,12 +113,13 @@ void inquiry_end_all(Manager *m) {
 }
 
 /* Adds what the group needs to the plan. */
-static int inquiry_add_group(Inquiry *q, Group *g, const Terms *terms, uid_t uid) {
+static int inquiry_add_group(Inquiry *q, Group *g, const Owner *owner, const Terms *terms,
+                             uid_t uid) {
         _cleanup_plan_ Plan plan = PLAN_NULL;
         Step *longer;
         int r;
 
-        r = manager_plan_claim(q->m, g, terms, uid, q->force, &plan, &q->obstacles);
+        r = manager_plan_claim(q->m, g, owner, terms, uid, q->force, &plan, &q->obstacles);
         if (r < 0 || plan.n == 0)
                 return r;
         longer = realloc(q->plan.steps, (q->plan.n + plan.n) * sizeof(Step));
@@ -154,6 +155,8 @@ static int drop_group(Inquiry *q, Group *g, const Fault *why, Changes *c) {
                 return r;
         switch_drop(g);
         r = registry_group_drained(registry, g, c);
+        if (r == 0 && g->requarantine)
+                return registry_group_quarantined(registry, g, c);
         return r < 0 ? r : registry_group_restored(registry, g, c);
 }
 
@@ -394,7 +397,7 @@ static int hold_groups(Inquiry *q, Lease *l, Fault *why) {
                 r = switch_hold(q->m, g, q);
                 if (r == 0) {
                         q->held[q->n_held++] = g->id;
-                        r = inquiry_add_group(q, g, &g->terms, l->request.uid);
+                        r = inquiry_add_group(q, g, &g->owner, &g->terms, l->request.uid);
                 }
         }
         if (r < 0)
@@ -578,7 +581,7 @@ static int explain(Inquiry *q, Fault *why) {
         terms = request_terms(request);
         for (size_t i = 0; r == 0 && i < n; i++)
                 if (groups[i]->count == 0)
-                        r = inquiry_add_group(q, groups[i], &terms, request->uid);
+                        r = inquiry_add_group(q, groups[i], &request->owner, &terms, request->uid);
         if (r == 0)
                 r = inquiry_inspect(q);
         if (r < 0 && r != -ECANCELED)

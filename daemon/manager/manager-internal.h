@@ -4,6 +4,7 @@
 /* Shared by the files of this folder only. */
 
 #include "core/queue.h"
+#include "manager/keep.h"
 #include "manager/manager.h"
 
 /* One request on its way to its answer (acquire.c). */
@@ -14,6 +15,7 @@ struct Manager {
         Registry *registry;
         Kernel *kernel;
         Store *store;
+        FdStore *fd_store;
         Policy *policy; /* NULL: the vendor default */
         ManagerEvents events;
         bool started; /* enumeration and recovery are done: changes are acted upon */
@@ -32,8 +34,8 @@ int manager_commit(Manager *m, Changes *c);
 void manager_set_policy(Manager *m, Policy *policy);
 
 /* plan.c: plan_claim(), with what the kernel layer knows of the drivers that the terms name. */
-int manager_plan_claim(Manager *m, Group *g, const Terms *t, uid_t uid, bool force, Plan *ret,
-                       Obstacles *obstacles);
+int manager_plan_claim(Manager *m, Group *g, const Owner *owner, const Terms *t, uid_t uid,
+                       bool force, Plan *ret, Obstacles *obstacles);
 
 /* switch.c: what runs a group's plan; Group.userdata */
 typedef struct Switch Switch;
@@ -48,6 +50,14 @@ void switch_go(Manager *m, Group *g, const Inquiry *q);
 bool switch_is_held(const Group *g, const Inquiry *q);
 /* The Inquiry said no: nothing was begun. */
 void switch_drop(Group *g);
+/* Nothing is kept of a group that is the host's, or that somebody else has changed. */
+void switch_settle(Manager *m, Group *g);
+/* Files of the last run come back, or are closed. */
+int switch_adopt_files(Manager *m, Changes *c);
+/* The group is gone, and nothing of it is kept. */
+void switch_forget(Manager *m, Group *g);
+/* What the daemon keeps open of the group. */
+const VfioFiles *switch_files(const Group *g);
 /* After a restart: a step of the last run may still be at work on the group. */
 int switch_distrust(Manager *m, Group *g);
 /* The executor came back: what waits for it need not wait longer. */
@@ -55,7 +65,6 @@ void switch_wake(Manager *m, Group *g);
 /* A step of some group waits for these processes. */
 void switch_waits(Manager *m, KernelOp *op, const char *who);
 bool switch_is_busy(const Group *g);
-bool switch_has_claim(const Group *g);
 Switch *switch_free(Switch *s);
 
 /* inspector.c: keeps Device.in_use fresh, a few devices at a time */

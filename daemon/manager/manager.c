@@ -60,7 +60,7 @@ static void manager_forget_lease(Manager *m, Lease *l) {
 }
 
 static void manager_forget_group(Manager *m, Group *g) {
-        g->userdata = switch_free(g->userdata);
+        switch_forget(m, g);
         m->events.group_gone(g->id, m->events.userdata);
         registry_forget_group(m->registry, g);
 }
@@ -86,6 +86,8 @@ int manager_commit(Manager *m, Changes *c) {
         r = store_changes(m, c);
         for (size_t i = 0; i < c->n_leases; i++)
                 log_lease(c->leases[i]);
+        for (size_t i = 0; i < c->n_groups; i++)
+                switch_settle(m, c->groups[i]);
         m->events.changed(c, m->events.userdata);
         for (size_t i = 0; i < c->n_groups; i++) {
                 switch_kick(m, c->groups[i]);
@@ -221,7 +223,8 @@ static void ignore_group(unsigned id, void *userdata) {
 static void ignore_device(const char *name, void *userdata) {
 }
 
-int manager_new(sd_event *event, Store *store, Ledger *ledger, Manager **ret) {
+int manager_new(sd_event *event, Store *store, FdStore *fd_store, Ledger *ledger,
+                Manager **ret) {
         _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(Manager));
         int r;
 
@@ -229,6 +232,7 @@ int manager_new(sd_event *event, Store *store, Ledger *ledger, Manager **ret) {
                 return -ENOMEM;
         m->event = sd_event_ref(event);
         m->store = store;
+        m->fd_store = fd_store;
         m->events = (ManagerEvents){
                 .changed = ignore_changes,
                 .lease_gone = ignore_lease,
@@ -425,5 +429,25 @@ int manager_accept(Manager *m, Group *g, Fault *fault) {
 }
 
 bool manager_group_is_claimed(const Group *g) {
-        return switch_has_claim(g);
+        return g->kept == KEPT_CLAIM ||
+               (g->kept == KEPT_LENT && g->kept_interface == VFIO_INTERFACE_CONTAINER);
+}
+
+const VfioFiles *manager_lent_files(const Group *g) {
+        return g->kept == KEPT_LENT ? switch_files(g) : NULL;
+}
+
+int manager_give_back(Manager *m, Group *const *groups, size_t n, Fault *fault) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+
+        for (size_t i = 0; i < n; i++)
+                if (groups[i]->state != GROUP_QUARANTINED)
+                        return fault_set(fault, ERROR_INVALID_ARGS,
+                                         "group %u is %s: only what is quarantined can be given back",
+                                         groups[i]->id, group_state_to_string(groups[i]->state));
+        for (size_t i = 0; i < n; i++)
+                if (registry_group_give_back(m->registry, groups[i], &c) < 0)
+                        (void)fault_set_oom(fault);
+        (void)manager_commit(m, &c); /* a failed write is logged */
+        return fault_is_set(fault) ? -ENOMEM : 0;
 }

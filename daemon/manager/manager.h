@@ -13,6 +13,7 @@
 #include "core/policy.h"
 #include "core/registry.h"
 #include "kernel/kernel.h"
+#include "store/fd-store.h"
 #include "store/ledger.h"
 #include "store/store.h"
 
@@ -28,7 +29,8 @@ typedef struct ManagerEvents {
         void *userdata;
 } ManagerEvents;
 
-int manager_new(sd_event *event, Store *store, Ledger *ledger, Manager **ret);
+int manager_new(sd_event *event, Store *store, FdStore *fd_store, Ledger *ledger,
+                Manager **ret);
 Manager *manager_free(Manager *m);
 DEFINE_CLEANUP(Manager *, manager_free);
 
@@ -83,6 +85,11 @@ int manager_accept(Manager *m, Group *g, Fault *fault);
 /* Somebody who knows says that these devices are fit for another owner: all of them, or none. */
 int manager_mark_clean(Manager *m, char *const *devices, Fault *fault);
 
+/* What is kept in quarantine goes back to the host. InvalidArgs if one of them is not. */
+int manager_give_back(Manager *m, Group *const *groups, size_t n, Fault *fault);
+
+/* What a lease with access fd may be lent of the group; NULL: nothing is kept any more. */
+const VfioFiles *manager_lent_files(const Group *g);
 /* True while the daemon itself claims the group in the kernel, or knows that a VFIO file of it is
  * claimed by its holder. */
 bool manager_group_is_claimed(const Group *g);

@@ -21,9 +21,9 @@ static int learn_drivers(Manager *m, Group *g, const Terms *t) {
         return 0;
 }
 
-int manager_plan_claim(Manager *m, Group *g, const Terms *t, uid_t uid, bool force, Plan *ret,
-                       Obstacles *obstacles) {
+int manager_plan_claim(Manager *m, Group *g, const Owner *owner, const Terms *t, uid_t uid,
+                       bool force, Plan *ret, Obstacles *obstacles) {
         int r = learn_drivers(m, g, t);
 
-        return r < 0 ? r : plan_claim(g, t, uid, force, ret, obstacles);
+        return r < 0 ? r : plan_claim(g, owner, t, uid, force, ret, obstacles);
 }

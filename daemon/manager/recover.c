@@ -68,6 +68,9 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
         r = registry_adopt_group(m->registry, g, stored->state, &stored->owner, &stored->terms,
                                  stored->node_uid, stored->recorded_type, c);
         g->evict = stored->evict;
+        g->give_back = stored->give_back;
+        g->requarantine = stored->requarantine;
+        g->rebind = stored->rebind;
         if (r == 0 && stored->waits_for)
                 r = registry_group_set_waits_for(g, stored->waits_for, c);
         return r;
@@ -127,6 +130,8 @@ int manager_recover(Manager *m) {
                 r = adopt_group(m, &state.groups[i], &c);
         for (size_t i = 0; r == 0 && i < state.n_leases; i++)
                 r = adopt_lease(m, &state.leases[i], &c);
+        if (r == 0)
+                r = switch_adopt_files(m, &c);
         if (r == 0)
                 r = registry_adopt_done(m->registry, &c);
         for (Group *g = registry_groups(m->registry); r == 0 && g; g = g->hh.next) {

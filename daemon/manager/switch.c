@@ -33,11 +33,14 @@ struct Switch {
         sd_event_source *retry;
         unsigned tries;   /* that were put off */
         unsigned replans; /* of a way back that left something to do */
-        VfioFiles files;  /* that keep the group, or are lent */
-        Fault first;      /* what failed first on the way back */
+        Keep keep;
+        FdStoreSync *sync; /* the service manager has not yet dealt with what is kept */
+        Fault first;       /* what failed first on the way back */
 };
 
 static int switch_run(Switch *s);
+static int switch_next(Switch *s);
+static int switch_sync(Switch *s);
 static int switch_retry_later(Switch *s, const char *why);
 
 Switch *switch_free(Switch *s) {
@@ -46,8 +49,9 @@ Switch *switch_free(Switch *s) {
         if (s->op)
                 s->m->kernel->ops->cancel(s->op);
         sd_event_source_disable_unref(s->retry);
+        fd_store_sync_free(s->sync);
         plan_clear(&s->plan);
-        vfio_files_clear(&s->files);
+        keep_close(&s->keep);
         fault_clear(&s->first);
         free(s);
         return NULL;
@@ -64,6 +68,7 @@ static Switch *switch_get(Manager *m, Group *g) {
         *s = (Switch){
                 .m = m,
                 .g = g,
+                .keep = KEEP_NULL,
                 .first = FAULT_NULL,
         };
         g->userdata = s;
@@ -82,10 +87,19 @@ bool switch_is_held(const Group *g, const Inquiry *q) {
         return s && s->held == q;
 }
 
-bool switch_has_claim(const Group *g) {
+const VfioFiles *switch_files(const Group *g) {
         const Switch *s = g->userdata;
 
-        return s && s->files.n > 0;
+        return s && s->keep.files.n > 0 ? &s->keep.files : NULL;
+}
+
+void switch_forget(Manager *m, Group *g) {
+        Switch *s = g->userdata;
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+
+        if (s)
+                (void)keep_drop(&s->keep, m->fd_store, g, &c);
+        g->userdata = switch_free(s);
 }
 
 /* How long the kernel may take before the step is left behind. 0: for ever; these two wait for
@@ -127,7 +141,8 @@ static bool is_unclear(int error) {
 
 /* These find nothing to do when the node went with the driver. */
 static bool is_about_node(StepKind kind) {
-        return kind == STEP_CLAIM || kind == STEP_WAIT_CLOSED || kind == STEP_REVOKE_NODE;
+        return kind == STEP_CLAIM || kind == STEP_WAIT_CLOSED || kind == STEP_REVOKE_NODE ||
+               kind == STEP_RECLAIM;
 }
 
 /* Not an answer of the kernel to the step, but "not now". */
@@ -219,12 +234,11 @@ static int switch_begin(Switch *s) {
                 return r < 0 ? r : switch_run(s);
         }
         if (!s->claim) {
-                vfio_files_clear(&s->files); /* else a claim would wait for ourselves */
                 r = plan_restore(s->g, s->m->policy, &s->plan);
                 return r < 0 ? r : switch_run(s);
         }
-        r = manager_plan_claim(s->m, s->g, &s->g->terms, s->g->node_uid, group_is_forced(s->g),
-                               &s->plan, &obstacles);
+        r = manager_plan_claim(s->m, s->g, &s->g->owner, &s->g->terms, s->g->node_uid,
+                               group_is_forced(s->g), &s->plan, &obstacles);
         if (r < 0)
                 return r;
         if (obstacles.n == 0) {
@@ -270,6 +284,20 @@ static int switch_retry_later(Switch *s, const char *why) {
                                           on_retry, s);
 }
 
+/* The same owner as before is lent what kept the group in quarantine. */
+static int switch_lend_claim(Switch *s, Changes *c) {
+        VfioFiles files = VFIO_FILES_NULL;
+        int r;
+
+        if (s->g->terms.access != ACCESS_FD || s->g->kept != KEPT_CLAIM)
+                return 0;
+        files = TAKE_VFIO_FILES(s->keep.files);
+        r = keep_replace(&s->keep, s->m->fd_store, s->g, KEPT_LENT, true, &files, c);
+        if (r < 0)
+                s->keep.files = files;
+        return r;
+}
+
 /* The plan is through: is it as it should be? */
 static int switch_finish_claim(Switch *s) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
@@ -285,6 +313,11 @@ static int switch_finish_claim(Switch *s) {
                           s->g->id, names ? names : "?");
                 return switch_fail_claim(s, &why);
         }
+        r = switch_lend_claim(s, &c);
+        if (r < 0) {
+                fault_set(&why, ERROR_QUOTA_EXCEEDED, "its files cannot be kept: %s", strerror(-r));
+                return switch_fail_claim(s, &why);
+        }
         switch_stop(s);
         r = registry_group_claimed(s->m->registry, s->g, &c);
         if (r < 0)
@@ -298,11 +331,14 @@ static int switch_finish_restore(Switch *s) {
         _cleanup_plan_ Plan left = PLAN_NULL;
         int r;
 
+        s->g->cleaned = s->g->kept == KEPT_CLAIM;
         /* what is still to do, by what the kernel shows now */
         r = plan_restore(s->g, s->m->policy, &left);
         if (r < 0)
                 return r;
-        if (left.n == 0)
+        if (left.n == 0 && plan_keeps(s->g, s->m->policy))
+                r = registry_group_quarantined(s->m->registry, s->g, &c);
+        else if (left.n == 0)
                 r = registry_group_restored(s->m->registry, s->g, &c);
         else if (++s->replans <= RESTORE_TRIES)
                 return switch_begin(s);
@@ -314,7 +350,6 @@ static int switch_finish_restore(Switch *s) {
                                           &c);
         if (r < 0)
                 return r;
-        vfio_files_clear(&s->files);
         switch_stop(s);
         (void)manager_commit(s->m, &c);
         return 0;
@@ -368,16 +403,33 @@ static int on_restore_step_failed(Switch *s, const Step *step, const StepResult 
         return switch_run(s);
 }
 
+/* What a step opened is kept from now on. What cannot be kept makes the step fail. */
+static void switch_take_files(Switch *s, StepKind kind, StepResult *result) {
+        bool outlive = kind == STEP_LEND || plan_keeps(s->g, s->m->policy);
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r;
+
+        r = keep_replace(&s->keep, s->m->fd_store, s->g, kind == STEP_LEND ? KEPT_LENT : KEPT_CLAIM,
+                         outlive, &result->files, &c);
+        if (r < 0) {
+                result->error = -r;
+                free(result->text);
+                result->text = r == -EDQUOT
+                                       ? strdup("the service manager keeps too many files for the "
+                                                "daemon already (FileDescriptorStoreMax=)")
+                                       : NULL;
+        }
+        (void)manager_commit(s->m, &c); /* a failed write is logged */
+}
+
 static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
         Switch *s = userdata;
         const Step *step = &s->plan.steps[s->next];
         int r;
 
         s->op = NULL;
-        if (result->error == 0 && step->kind == STEP_CLAIM) {
-                vfio_files_clear(&s->files);
-                s->files = TAKE_VFIO_FILES(result->files);
-        }
+        if (result->error == 0 && (step->kind == STEP_LEND || step->kind == STEP_CLAIM))
+                switch_take_files(s, step->kind, result);
         if (result->error == 0 && step->kind == STEP_RESET)
                 gate_reset_done(s->m, step->device);
         if (s->looking && (is_unclear(result->error) || is_transient(result->error))) {
@@ -389,10 +441,11 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
         } else if (s->claim && s->g->state != GROUP_CLAIMING) {
                 s->unclear = is_unclear(result->error);
                 r = s->g->state == GROUP_DRAINING ? switch_begin(s) : (switch_stop(s), 0);
-        } else if (result->error == 0) {
-                s->next++;
-                r = switch_run(s);
-        } else
+        } else if (result->error == 0)
+                r = s->keep.stored && (step->kind == STEP_LEND || step->kind == STEP_CLAIM)
+                            ? switch_sync(s)
+                            : switch_next(s);
+        else
                 r = s->claim ? on_claim_step_failed(s, step, result)
                              : on_restore_step_failed(s, step, result);
         if (r < 0)
@@ -421,13 +474,65 @@ static int switch_note_drained(Switch *s, StepKind next) {
         return 0;
 }
 
+/* The step is done. The lease may have ended meanwhile. */
+static int switch_next(Switch *s) {
+        if (s->claim && s->g->state != GROUP_CLAIMING) {
+                if (s->g->state == GROUP_DRAINING)
+                        return switch_begin(s);
+                switch_stop(s);
+                return 0;
+        }
+        s->next++;
+        return switch_run(s);
+}
+
+static void on_synced(bool in_time, void *userdata) {
+        Switch *s = userdata;
+        int r;
+
+        s->sync = NULL;
+        if (!in_time)
+                log_warning("Group %u: the service manager does not answer; its files may not "
+                            "outlive the daemon, or stay open in it",
+                            s->g->id);
+        r = switch_next(s);
+        if (r < 0)
+                log_error("Group %u: cannot go on: %s", s->g->id, strerror(-r));
+}
+
+/* Goes on once the service manager has what it was given, and has closed what it shall close. */
+static int switch_sync(Switch *s) {
+        return fd_store_sync(s->m->fd_store, on_synced, s, &s->sync);
+}
+
+/* 1: goes on later */
+static int switch_release(Switch *s) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        bool stored;
+        int r;
+
+        stored = keep_drop(&s->keep, s->m->fd_store, s->g, &c);
+        (void)manager_commit(s->m, &c); /* a failed write is logged */
+        if (!stored)
+                return 0;
+        r = switch_sync(s);
+        return r < 0 ? r : 1;
+}
+
+/* Files that a step works on. */
+static const VfioFiles *step_files(const Switch *s, StepKind kind) {
+        return kind == STEP_RECLAIM || kind == STEP_CLAIM ? &s->keep.files : NULL;
+}
+
 /* Runs the next step, or finishes. */
 static int switch_run(Switch *s) {
         Step *step;
         int r;
 
         while (s->next < s->plan.n && s->plan.steps[s->next].kind == STEP_RELEASE) {
-                vfio_files_clear(&s->files);
+                r = switch_release(s);
+                if (r != 0)
+                        return r < 0 ? r : 0;
                 s->next++;
         }
         r = switch_note_drained(s, s->next < s->plan.n ? s->plan.steps[s->next].kind
@@ -445,8 +550,8 @@ static int switch_run(Switch *s) {
                 fault_set(&why, ERROR_KERNEL_REFUSED, "cannot write the journal: %s", strerror(-r));
                 return s->claim ? switch_fail_claim(s, &why) : switch_retry_later(s, why.message);
         }
-        return s->m->kernel->ops->run(s->m->kernel, step, NULL, step_deadline(step->kind),
-                                      on_step_done, s, &s->op);
+        return s->m->kernel->ops->run(s->m->kernel, step, step_files(s, step->kind),
+                                      step_deadline(step->kind), on_step_done, s, &s->op);
 }
 
 void switch_note_waiting(Group *g, Changes *c) {
@@ -467,7 +572,7 @@ void switch_kick(Manager *m, Group *g) {
                 return; /* it has vanished */
         if (s && (s->running || s->held)) {
                 /* given up while nothing runs for it yet, or between two tries */
-                if (g->state != GROUP_DRAINING || s->op)
+                if (g->state != GROUP_DRAINING || s->op || s->sync)
                         return;
                 if (s->held)
                         s->held = NULL;
@@ -501,7 +606,7 @@ int switch_distrust(Manager *m, Group *g) {
 void switch_wake(Manager *m, Group *g) {
         Switch *s = g->userdata;
 
-        if (s && s->running && !s->op && !s->held)
+        if (s && s->running && !s->op && !s->sync && !s->held)
                 (void)sd_event_source_set_time(s->retry, 0);
 }
 
@@ -540,5 +645,67 @@ void switch_go(Manager *m, Group *g, const Inquiry *q) {
 }
 
 void switch_drop(Group *g) {
-        g->userdata = switch_free(g->userdata);
+        Switch *s = g->userdata;
+
+        if (s && s->keep.files.n > 0)
+                s->held = NULL; /* quarantined again */
+        else
+                g->userdata = switch_free(s);
+}
+
+void switch_settle(Manager *m, Group *g) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        Switch *s = g->userdata;
+
+        if (s && s->keep.files.n > 0 && (g->state == GROUP_FREE || g->state == GROUP_LOST))
+                (void)keep_drop(&s->keep, m->fd_store, g, &c);
+}
+
+/* recovery */
+
+static int adopt_file(Manager *m, const char *name, int fd, Changes *c) {
+        _cleanup_free_ char *key = NULL, *file_device = NULL;
+        FileRole role;
+        Device *d;
+        Switch *s;
+        Kept kept;
+        int r;
+
+        r = keep_parse_name(name, &key, &kept, &role, &file_device);
+        if (r < 0)
+                return r;
+        d = registry_device(m->registry, key);
+        if (!d || !d->group || d->group->state == GROUP_FREE || d->group->state == GROUP_LOST)
+                return -EINVAL;
+        /* a claim takes the place of what was lent before it */
+        if (d->group->kept == KEPT_CLAIM && kept == KEPT_LENT)
+                return -EINVAL;
+        s = switch_get(m, d->group);
+        if (!s)
+                return -ENOMEM;
+        if (d->group->kept == KEPT_LENT && kept == KEPT_CLAIM)
+                (void)keep_drop(&s->keep, m->fd_store, d->group, c);
+        return keep_adopt(&s->keep, d->group, name, kept, role,
+                          str_empty(file_device) ? NULL : file_device, fd, c);
+}
+
+int switch_adopt_files(Manager *m, Changes *c) {
+        for (;;) {
+                _cleanup_free_ char *name = NULL;
+                int fd, r;
+
+                r = fd_store_take(m->fd_store, &name, &fd);
+                if (r <= 0)
+                        return r;
+                r = adopt_file(m, name, fd, c);
+                if (r == 0)
+                        continue;
+                safe_close(fd);
+                if (r != -EINVAL)
+                        return r;
+                log_warning("A file of the last run, %s, is nobody's; closed", name);
+                r = fd_store_remove(m->fd_store, name);
+                if (r < 0)
+                        return r;
+        }
 }

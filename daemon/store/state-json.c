@@ -71,6 +71,7 @@ static json_object *terms_to_json(const Terms *t) {
 
         put_string(&b, "kind", owner_kind_to_string(t->kind));
         put_string(&b, "access", access_to_string(t->access));
+        put_string(&b, "interface", vfio_interface_to_string(t->interface));
         put_string(&b, "driver", t->driver);
         if (t->devices)
                 put(&b, "devices", names_to_json(t->devices));
@@ -170,6 +171,9 @@ json_object *group_to_json(const Group *g, const Step *step) {
         put_owner(&b, &g->owner);
         put(&b, "terms", terms_to_json(&g->terms));
         put_uint(&b, "node-uid", g->node_uid);
+        put_uint(&b, "give-back", g->give_back);
+        put_uint(&b, "requarantine", g->requarantine);
+        put_uint(&b, "rebind", g->rebind);
         put_string(&b, "default-domain-type", g->recorded_type);
         put_string(&b, "waits-for", g->waits_for);
         put_uint(&b, "evict", g->evict);
@@ -220,6 +224,11 @@ static int get_flag(json_object *o, const char *name, bool *ret, const char **re
         if (r == 0)
                 *ret = value;
         return r;
+}
+
+/* One that files of earlier versions do not have. */
+static int get_later_flag(json_object *o, const char *name, bool *ret, const char **ret_why) {
+        return json_object_object_get_ex(o, name, NULL) ? get_flag(o, name, ret, ret_why) : 0;
 }
 
 static int check_version(json_object *o, const char **ret_why) {
@@ -274,8 +283,10 @@ static int get_terms(json_object *o, Terms *ret, const char **ret_why) {
         }
         ret->kind = owner_kind_from_string(json_get_string(t, "kind"));
         ret->access = access_from_string(json_get_string(t, "access"));
-        if (ret->kind < 0 || ret->access < 0) {
-                *ret_why = "has an unknown kind or access";
+        if (json_object_object_get_ex(t, "interface", NULL))
+                ret->interface = vfio_interface_from_string(json_get_string(t, "interface"));
+        if (ret->kind < 0 || ret->access < 0 || ret->interface < 0) {
+                *ret_why = "has an unknown kind, access or interface";
                 return -EINVAL;
         }
         r = get_string(t, "driver", false, &ret->driver, ret_why);
@@ -443,6 +454,12 @@ static int get_ownership(json_object *o, StoredGroup *g, const char **ret_why) {
                 r = get_terms(o, &g->terms, ret_why);
         if (r == 0)
                 r = get_uid(o, "node-uid", &g->node_uid, ret_why);
+        if (r == 0)
+                r = get_later_flag(o, "give-back", &g->give_back, ret_why);
+        if (r == 0)
+                r = get_later_flag(o, "requarantine", &g->requarantine, ret_why);
+        if (r == 0)
+                r = get_later_flag(o, "rebind", &g->rebind, ret_why);
         if (r == 0)
                 r = get_string(o, "default-domain-type", false, &g->recorded_type, ret_why);
         if (r == 0)

@@ -327,7 +327,7 @@ Lease *world_acquire(World *w, RequestSpec spec) {
 
                 if (g->state != GROUP_CLAIMING)
                         continue;
-                assert_int_equal(plan_claim(g, &g->terms, g->node_uid, false, &p, &o), 0);
+                assert_int_equal(plan_claim(g, &g->owner, &g->terms, g->node_uid, false, &p, &o), 0);
                 assert_int_equal(o.n, 0);
                 world_run_plan(w, &p, 0, p.n);
                 assert_true(group_is_switched(g, &g->terms));

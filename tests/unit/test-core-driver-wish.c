@@ -33,7 +33,7 @@ static void check_plan(const Group *g, const char *code, const char *const *expe
         _cleanup_obstacles_ Obstacles o = OBSTACLES_NULL;
         _cleanup_plan_ Plan p = PLAN_NULL;
 
-        assert_int_equal(plan_claim(g, &g->terms, 0, false, &p, &o), 0);
+        assert_int_equal(plan_claim(g, &g->owner, &g->terms, 0, false, &p, &o), 0);
         assert_int_equal(o.n, code ? 1 : 0);
         if (code)
                 assert_string_equal(o.items[0].code, code);

@@ -205,7 +205,7 @@ static Lease *scenario_init(World *w, const Scenario *s) {
 static void plan_for(const Group *g, Plan *p) {
         _cleanup_obstacles_ Obstacles o = OBSTACLES_NULL;
 
-        assert_int_equal(plan_claim(g, &g->terms, g->node_uid, false, p, &o), 0);
+        assert_int_equal(plan_claim(g, &g->owner, &g->terms, g->node_uid, false, p, &o), 0);
         if (o.n > 0)
                 fail_msg("%s", o.items[0].text);
 }
@@ -382,7 +382,7 @@ static void test_explain(void **state) {
         for (size_t i = 0; s->host[i].name; i++)
                 world_plug(&w, s->host[i]);
         g = registry_group(w.r, 2);
-        assert_int_equal(plan_claim(g, &q.terms, 0, true, &p, &o), 0);
+        assert_int_equal(plan_claim(g, &q.owner, &q.terms, 0, true, &p, &o), 0);
         check_plan("explain", &p, s->claim);
         for (size_t i = 0; i < p.n; i++) {
                 assert_int_equal(p.steps[i].group, 2);
@@ -432,7 +432,9 @@ static void test_obstacles(void **state) {
                 world_init(&w);
                 world_plug(&w, blocked[i].host[0]);
                 assert_int_equal(world_ask(&w, blocked[i].want, &l, NULL), 0);
-                assert_int_equal(plan_claim(l->groups[0], &l->request.terms, 0, false, &p, &o), 0);
+                assert_int_equal(plan_claim(l->groups[0], &l->request.owner, &l->request.terms, 0,
+                                            false, &p, &o),
+                                 0);
                 assert_int_equal(p.n, 0);
                 assert_int_equal(o.n, 1);
                 assert_string_equal(o.items[0].code, blocked[i].code);
@@ -463,7 +465,7 @@ static void test_late_devices(void **state) {
         assert_int_equal(world_ask(&w, (RequestSpec){ { B }, USER }, &l, NULL), 0);
         g = l->groups[0];
         world_plug(&w, (DeviceSpec){ C, 2, "e1000" });
-        assert_int_equal(plan_claim(g, &g->terms, 0, false, &p, &o), 0);
+        assert_int_equal(plan_claim(g, &g->owner, &g->terms, 0, false, &p, &o), 0);
         assert_int_equal(o.n, 1);
         assert_string_equal(o.items[0].code, "joined-late");
         assert_string_equal(o.items[0].device, C);

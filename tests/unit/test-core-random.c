@@ -337,7 +337,8 @@ static void advance_claim(Model *m, unsigned group) {
         if (!g->planned) {
                 _cleanup_obstacles_ Obstacles o = OBSTACLES_NULL;
 
-                assert_int_equal(plan_claim(real, &real->terms, real->node_uid, false, &g->plan, &o),
+                assert_int_equal(plan_claim(real, &real->owner, &real->terms, real->node_uid, false,
+                                            &g->plan, &o),
                                  0);
                 g->planned = true;
                 if (o.n > 0) {

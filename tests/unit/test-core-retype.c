@@ -20,7 +20,7 @@ static Lease *lease_on(World *w, const DeviceSpec *host, RequestSpec want) {
 }
 
 static void plan(const Group *g, Plan *p, Obstacles *o) {
-        assert_int_equal(plan_claim(g, &g->terms, 0, false, p, o), 0);
+        assert_int_equal(plan_claim(g, &g->owner, &g->terms, 0, false, p, o), 0);
 }
 
 static void refused(const DeviceSpec *host, RequestSpec want, const char *code, const char *says) {
