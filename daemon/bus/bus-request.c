@@ -102,9 +102,6 @@ static int read_access(Reader *r, sd_bus_message *m) {
         if (r->request->terms.access < 0)
                 return fault_set(r->fault, ERROR_INVALID_ARGS, "access '%s' is none of node, fd",
                                  text);
-        if (r->request->terms.access == ACCESS_FD)
-                return fault_set(r->fault, ERROR_UNSUPPORTED,
-                                 "access fd is not offered by this version; use access node");
         return 0;
 }
 

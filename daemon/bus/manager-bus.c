@@ -328,10 +328,11 @@ static int method_reload(sd_bus_message *call, void *userdata, sd_bus_error *err
         return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
-static int method_mark_clean(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+/* What administrators do to devices that they name. */
+static int administer(sd_bus_message *call, BusServer *s,
+                      int (*act)(Manager *m, char *const *devices, Fault *fault)) {
         _cleanup_(strv_freep) char **devices = NULL;
         _cleanup_fault_ Fault fault = FAULT_NULL;
-        BusServer *s = userdata;
         const Caller *caller;
         int r;
 
@@ -341,8 +342,16 @@ static int method_mark_clean(sd_bus_message *call, void *userdata, sd_bus_error 
         if (r >= 0)
                 r = policy_check_administer(caller, &fault);
         if (r >= 0)
-                r = manager_mark_clean(s->m, devices, &fault);
+                r = act(s->m, devices, &fault);
         return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+}
+
+static int method_mark_clean(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        return administer(call, userdata, manager_mark_clean);
+}
+
+static int method_restore(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        return administer(call, userdata, manager_give_back);
 }
 
 /* look-ups */
@@ -436,6 +445,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("MarkClean", SD_BUS_ARGS("as", devices), SD_BUS_NO_RESULT,
                                 method_mark_clean, ANYBODY),
         SD_BUS_METHOD("Reload", "", "", method_reload, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("Restore", SD_BUS_ARGS("as", devices), SD_BUS_NO_RESULT,
+                                method_restore, ANYBODY),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Kernel", "s", get_kernel, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_VTABLE_END,

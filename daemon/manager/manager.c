@@ -428,6 +428,51 @@ int manager_accept(Manager *m, Group *g, Fault *fault) {
         return 0;
 }
 
+/* The quarantined groups of these devices, each once. */
+static int find_quarantined(Manager *m, char *const *devices, Group **groups, size_t *ret_n,
+                            Fault *fault) {
+        size_t n = 0;
+
+        if (strv_length(devices) == 0)
+                return fault_set(fault, ERROR_INVALID_ARGS, "No device is named");
+        for (char *const *name = devices; *name; name++) {
+                Device *d = registry_device(m->registry, *name);
+                size_t i = 0;
+
+                if (!d || !d->group)
+                        return fault_set(fault, ERROR_NO_SUCH_DEVICE,
+                                         "there is no device %.40s with an IOMMU group", *name);
+                if (d->group->state != GROUP_QUARANTINED)
+                        return fault_set(fault, ERROR_INVALID_ARGS,
+                                         "IOMMU group %u of %s is %s: only what is quarantined can "
+                                         "be given back",
+                                         d->group->id, *name, group_state_to_string(d->group->state));
+                while (i < n && groups[i] != d->group)
+                        i++;
+                groups[i] = d->group;
+                n += i == n;
+        }
+        *ret_n = n;
+        return 0;
+}
+
+int manager_give_back(Manager *m, char *const *devices, Fault *fault) {
+        _cleanup_free_ Group **groups = calloc(strv_length(devices) + 1, sizeof(Group *));
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        size_t n = 0;
+        int r;
+
+        if (!groups)
+                return fault_set_oom(fault);
+        r = find_quarantined(m, devices, groups, &n, fault);
+        for (size_t i = 0; r == 0 && i < n; i++)
+                r = registry_group_give_back(m->registry, groups[i], &c);
+        if (r == -ENOMEM)
+                (void)fault_set_oom(fault);
+        (void)manager_commit(m, &c); /* a failed write is logged */
+        return r;
+}
+
 bool manager_group_is_claimed(const Group *g) {
         return g->kept == KEPT_CLAIM ||
                (g->kept == KEPT_LENT && g->kept_interface == VFIO_INTERFACE_CONTAINER);
@@ -435,19 +480,4 @@ bool manager_group_is_claimed(const Group *g) {
 
 const VfioFiles *manager_lent_files(const Group *g) {
         return g->kept == KEPT_LENT ? switch_files(g) : NULL;
-}
-
-int manager_give_back(Manager *m, Group *const *groups, size_t n, Fault *fault) {
-        _cleanup_changes_ Changes c = CHANGES_NULL;
-
-        for (size_t i = 0; i < n; i++)
-                if (groups[i]->state != GROUP_QUARANTINED)
-                        return fault_set(fault, ERROR_INVALID_ARGS,
-                                         "group %u is %s: only what is quarantined can be given back",
-                                         groups[i]->id, group_state_to_string(groups[i]->state));
-        for (size_t i = 0; i < n; i++)
-                if (registry_group_give_back(m->registry, groups[i], &c) < 0)
-                        (void)fault_set_oom(fault);
-        (void)manager_commit(m, &c); /* a failed write is logged */
-        return fault_is_set(fault) ? -ENOMEM : 0;
 }

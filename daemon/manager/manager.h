@@ -85,8 +85,8 @@ int manager_accept(Manager *m, Group *g, Fault *fault);
 /* Somebody who knows says that these devices are fit for another owner: all of them, or none. */
 int manager_mark_clean(Manager *m, char *const *devices, Fault *fault);
 
-/* What is kept in quarantine goes back to the host. InvalidArgs if one of them is not. */
-int manager_give_back(Manager *m, Group *const *groups, size_t n, Fault *fault);
+/* What is kept in quarantine goes back to the host. InvalidArgs if one of these is not. */
+int manager_give_back(Manager *m, char *const *devices, Fault *fault);
 
 /* What a lease with access fd may be lent of the group; NULL: nothing is kept any more. */
 const VfioFiles *manager_lent_files(const Group *g);

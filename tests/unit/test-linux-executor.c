@@ -298,7 +298,7 @@ static void test_type_is_read_for_the_whole_group(void **state) {
         assert_string_equal(o->driver_then, "seen-by-the-way");
 }
 
-#define TWO_FILES "[{\"role\":\"container\"},{\"role\":\"group\"}]"
+#define TWO_FILES "\"files\":[{\"role\":\"container\"},{\"role\":\"group\"}]}"
 
 static void test_claim_brings_descriptors(void **state) {
         Fixture *f = *state;
@@ -312,8 +312,7 @@ static void test_claim_brings_descriptors(void **state) {
         assert_true(run_until(f, f->waiting));
         assert_string_equal(f->waiting, "dpdk-testpmd (pid 4711)");
         assert_int_equal(o->times, 0);
-        answer_with_fds(f, "{\"seq\":1,\"event\":\"done\",\"errno\":0,\"files\":" TWO_FILES "}",
-                        fds, 2);
+        answer_with_fds(f, "{\"seq\":1,\"event\":\"done\",\"errno\":0," TWO_FILES, fds, 2);
         assert_true(run_until(f, o->times == 1));
         assert_int_equal(o->error, 0);
         /* in their order: what is written to the second is read from the first */
@@ -372,9 +371,7 @@ static void test_wrong_number_of_descriptors(void **state) {
                 assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
                 (void)run_step(f, &step, 0, &f->outcomes[i]);
                 (void)snprintf(text, sizeof(text),
-                               "{\"seq\":%zu,\"event\":\"done\",\"errno\":0,\"files\":" TWO_FILES
-                               "}",
-                               i + 1);
+                               "{\"seq\":%zu,\"event\":\"done\",\"errno\":0," TWO_FILES, i + 1);
                 answer_with_fds(f, text, (int[]){ fds[1], fds[1], fds[1] }, numbers[i]);
                 assert_refused(f, &f->outcomes[i]);
                 assert_closed_by_daemon(fds);

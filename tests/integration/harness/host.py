@@ -9,16 +9,16 @@ import json
 import os
 import pathlib
 import re
-import select
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
+import time
 
 from . import PATIENCE
 from .client import ROOT, SIMULATION, Client
+from .service import ServiceManager
 
 TOP = pathlib.Path(__file__).resolve().parents[3]
 BUILD = TOP / os.environ.get("DMAOWNER_BUILD", "build")
@@ -78,38 +78,30 @@ class Daemon:
         self.configuration.mkdir(exist_ok=True)
         self.log = folder / "daemon.log"
         self.process = None
-        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notify.bind(str(folder / "notify"))
+        self.service = ServiceManager(folder / "notify")
 
     def spawn(self):
         """Starts the program and does not wait for it."""
         wrapper = shlex.split(os.environ.get("DMAOWNER_TEST_WRAPPER", ""))
-        environment = {**os.environ, "RUNTIME_DIRECTORY": str(self.runtime),
+        environment, hand_over = self.service.launch()
+        environment = {**os.environ, **environment, "RUNTIME_DIRECTORY": str(self.runtime),
                        "CONFIGURATION_DIRECTORY": str(self.configuration),
-                       "STATE_DIRECTORY": str(self.folder / "var"),
-                       "NOTIFY_SOCKET": str(self.folder / "notify")}
+                       "STATE_DIRECTORY": str(self.folder / "var")}
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
         with open(self.log, "a") as log:
-            return subprocess.Popen([*wrapper, DAEMON, "--simulate", self.topology, f"--bus={self.address}"],
-                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+            return subprocess.Popen(
+                ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh",
+                 *wrapper, DAEMON, "--simulate", self.topology, f"--bus={self.address}"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                close_fds=False, preexec_fn=hand_over)
 
     def start(self):
         self.process = self.spawn()
-        pidfd = os.pidfd_open(self.process.pid)
-        poll = select.poll()
-        poll.register(self.notify, select.POLLIN)
-        poll.register(pidfd, select.POLLIN)
-        try:
-            while True:
-                ready = {fd for fd, _ in poll.poll(PATIENCE * 1000)}
-                assert ready, f"the daemon is not ready after {PATIENCE} s\n{self.said()}"
-                if self.notify.fileno() in ready:
-                    if b"READY=1" in self.notify.recv(4096).splitlines():
-                        return
-                else:
-                    raise AssertionError(f"the daemon ended with status {self.process.wait()}\n{self.said()}")
-        finally:
-            os.close(pidfd)
+        deadline = time.monotonic() + PATIENCE
+        while not self.service.ready.wait(0.01):
+            assert self.process.poll() is None, \
+                f"the daemon ended with status {self.process.returncode}\n{self.said()}"
+            assert time.monotonic() < deadline, f"the daemon is not ready after {PATIENCE} s\n{self.said()}"
 
     def said(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -124,23 +116,13 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(PATIENCE)
         self.process = None
-        self.drain_notifications()
         assert status == 0, f"the daemon ended with status {status}\n{self.said()}"
-
-    def drain_notifications(self):
-        self.notify.setblocking(False)
-        try:
-            while self.notify.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
-        self.notify.setblocking(True)
 
     def close(self):
         if self.process:
             self.process.kill()
             self.process.wait()
-        self.notify.close()
+        self.service.close()
 
 
 class Host:
