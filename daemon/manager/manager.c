@@ -223,8 +223,7 @@ static void ignore_group(unsigned id, void *userdata) {
 static void ignore_device(const char *name, void *userdata) {
 }
 
-int manager_new(sd_event *event, Store *store, FdStore *fd_store, Ledger *ledger,
-                Manager **ret) {
+int manager_new(sd_event *event, Store *store, FdStore *fd_store, Ledger *ledger, Manager **ret) {
         _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(Manager));
         int r;
 
@@ -446,7 +445,8 @@ static int find_quarantined(Manager *m, char *const *devices, Group **groups, si
                         return fault_set(fault, ERROR_INVALID_ARGS,
                                          "IOMMU group %u of %s is %s: only what is quarantined can "
                                          "be given back",
-                                         d->group->id, *name, group_state_to_string(d->group->state));
+                                         d->group->id, *name,
+                                         group_state_to_string(d->group->state));
                 while (i < n && groups[i] != d->group)
                         i++;
                 groups[i] = d->group;

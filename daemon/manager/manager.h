@@ -29,8 +29,7 @@ typedef struct ManagerEvents {
         void *userdata;
 } ManagerEvents;
 
-int manager_new(sd_event *event, Store *store, FdStore *fd_store, Ledger *ledger,
-                Manager **ret);
+int manager_new(sd_event *event, Store *store, FdStore *fd_store, Ledger *ledger, Manager **ret);
 Manager *manager_free(Manager *m);
 DEFINE_CLEANUP(Manager *, manager_free);
 
