@@ -315,6 +315,16 @@ static int append_options(sd_bus_message *m, const Options *o) {
                 if (r < 0)
                         return r;
         }
+        if (o->wait != 0) {
+                r = sd_bus_message_append(m, "{sv}", "wait", "t", o->wait);
+                if (r < 0)
+                        return r;
+        }
+        if (o->priority != 0) {
+                r = sd_bus_message_append(m, "{sv}", "priority", "i", o->priority);
+                if (r < 0)
+                        return r;
+        }
         if (o->ttl != 0 && o->ttl != TIME_INFINITY) /* for ever is the default */
                 return sd_bus_message_append(m, "{sv}", "ttl", "t", o->ttl);
         return 0;

@@ -22,6 +22,8 @@ static const Verb verbs[] = {
           .run = verb_release },
         { "renew", "LEASE --ttl=TIME", "Lets a lease live for TIME from now", OPTIONS_RENEW, 1, 1,
           .run = verb_renew },
+        { "revoke", "LEASE", "Asks who holds a lease to leave", OPTIONS_REVOKE, 1, 1,
+          .run = verb_revoke },
         { "exec", "DEVICE... -- COMMAND...", "Runs a command that has the devices",
           OPTIONS_REQUEST | OPTIONS_COMMAND, 1, ANY, .command = true, .run = verb_exec },
         { "explain", "DEVICE...", "Shows what acquire would do, and what is in the way",

@@ -147,6 +147,11 @@ static int on_lease_signal(sd_bus_message *m, void *userdata, sd_bus_error *e) {
         first = json_object_array_get_idx(arguments, 0);
         if (sd_bus_message_is_signal(m, INTERFACE_LEASE, "Ended"))
                 return str_set(&h->ended, json_object_get_string(first));
+        if (sd_bus_message_is_signal(m, INTERFACE_LEASE, "RevokeRequested")) {
+                report_note("lease %s is asked to leave: %s", hold_id(h),
+                            json_object_get_string(first));
+                return 0;
+        }
         if (sd_bus_message_is_signal(m, INTERFACE_PROPERTIES, "PropertiesChanged"))
                 return hold_merge_signal(h, json_object_array_get_idx(arguments, 1));
         return 0;
@@ -348,8 +353,29 @@ static int hold_undo(Hold *h) {
         return 128 + h->signo;
 }
 
+/* A queue outlives its daemon, so this wait does, too. */
+static int hold_wait_turn(Hold *h) {
+        int r;
+
+        if (strcmp(hold_state(h), "queued") == 0)
+                report_note("lease %s is queued: %s", hold_id(h), json_string(h->lease, "WaitsFor"));
+        while (!h->n_signals && !h->ended && strcmp(hold_state(h), "queued") == 0) {
+                if (h->disconnected)
+                        return report(STATUS_NO_DAEMON, NULL,
+                                      "the bus went away while lease %s was queued", hold_id(h));
+                r = hold_run(h);
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
 static int hold_wait_active(Hold *h) {
         int r;
+
+        r = hold_wait_turn(h);
+        if (r != 0)
+                return r;
 
         while (!h->n_signals && !h->ended &&
                (strcmp(hold_state(h), "activating") == 0 || hold_waits_for_reason(h))) {

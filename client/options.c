@@ -36,6 +36,30 @@ static int set_ttl(Options *o, const char *value) {
         return 0;
 }
 
+static int set_wait(Options *o, const char *value) {
+        o->wait = TIME_INFINITY;
+        return value ? timespan_parse(value, &o->wait) : 0;
+}
+
+static int set_deadline(Options *o, const char *value) {
+        o->has_deadline = true;
+        return timespan_parse(value, &o->deadline);
+}
+
+/* What the range is the daemon says. */
+static int set_priority(Options *o, const char *value) {
+        bool negative = *value == '-';
+        unsigned long long number;
+        int r = parse_u64(value + negative, 10, &number);
+
+        if (r < 0)
+                return r;
+        if (number > INT_MAX)
+                return -ERANGE;
+        o->priority = negative ? -(int)number : (int)number;
+        return 0;
+}
+
 static int set_uid(Options *o, const char *value) {
         unsigned long long number;
         const struct passwd *pw;
@@ -94,6 +118,11 @@ static const OptionInfo infos[] = {
           .string = offsetof(Options, label) },
         { "ttl", "--ttl=TIME", "time to live: 500ms, 30s, 10min, 2h, 1d or infinity",
           OPTIONS_REQUEST | OPTIONS_RENEW, .set = set_ttl },
+        { "wait", "--wait[=TIME]",
+          "what is busy is waited for, that long (for ever if nothing is said)", OPTIONS_REQUEST,
+          .set = set_wait, .optional = true },
+        { "priority", "--priority=N", "who waits with a higher one is served first (root: above 0)",
+          OPTIONS_REQUEST, .set = set_priority },
         { "driver", "--driver=NAME", "kernel driver to bind instead of the usual one",
           OPTIONS_REQUEST, .string = offsetof(Options, driver) },
         { "default-domain-type", "--default-domain-type=TYPE", "DMA, DMA-FQ or identity",
@@ -119,6 +148,10 @@ static const OptionInfo infos[] = {
           OPTIONS_HOLDER, .string = offsetof(Options, holder) },
         { "pid", "--pid=PID", "the process that holds the lease, with --holder=process",
           OPTIONS_HOLDER, .set = set_pid },
+        { "deadline", "--deadline=TIME", "when the right ends (default: 30s)", OPTIONS_REVOKE,
+          .set = set_deadline },
+        { "reason", "--reason=TEXT", "what the holder is told", OPTIONS_REVOKE,
+          .string = offsetof(Options, reason) },
         { "no-legend", "--no-legend", "no headings and no totals", OPTIONS_LIST,
           .flag = offsetof(Options, no_legend) },
         { "json", "--json[=short|pretty]", "print JSON (pretty if neither is given)",

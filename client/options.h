@@ -23,6 +23,7 @@ typedef enum OptionSet {
         OPTIONS_RELEASE = 1 << 3, /* --owner */
         OPTIONS_RENEW = 1 << 4,   /* --ttl */
         OPTIONS_COMMAND = 1 << 5, /* what the command of exec is */
+        OPTIONS_REVOKE = 1 << 6,  /* --deadline, --reason */
 } OptionSet;
 
 typedef struct Verb {
@@ -43,9 +44,13 @@ struct Options {
         /* those of a request; NULL: not given */
         const char *kind, *owner, *label, *driver, *default_domain_type, *access, *interface,
                 *reset, *holder;
-        uint64_t ttl; /* 0: not given */
+        uint64_t ttl;      /* 0: not given */
+        uint64_t wait;     /* 0: not given */
+        uint64_t deadline; /* if has_deadline */
+        const char *reason;
+        int priority;
         uid_t uid;
-        bool has_uid, force;
+        bool has_uid, has_deadline, force;
         bool qemu, cloud_hypervisor;
         const char *alternatives[OPTIONS_ALTERNATIVES]; /* devices with blanks between */
         size_t n_alternatives;

@@ -150,8 +150,16 @@ static int tree_add_leases(Tree *t, json_object *group) {
 static char *note_of_group(json_object *group) {
         const char *text = json_string(group, "WaitsFor"), *state = json_string(group, "State");
         bool is_reason = strcmp(state, "failed") == 0 || strcmp(state, "lost") == 0;
+        json_object *waiters = json_member(group, "Queue");
+        _cleanup_free_ char *queue = NULL;
 
-        return str_format("%s%s", *text && !is_reason ? "waits for " : "", text);
+        if (waiters && json_object_array_length(waiters) > 0) {
+                queue = value_describe(waiters);
+                if (!queue)
+                        return NULL;
+        }
+        return str_format("%s%s%s%s%s", *text && !is_reason ? "waits for " : "", text,
+                          *text && queue ? "; " : "", queue ? "queue: " : "", queue ? queue : "");
 }
 
 /* What a person has to know before he takes it. */

@@ -47,6 +47,18 @@ static int waits_add(json_object *waits, json_object *o, const char *who, const 
         return 0;
 }
 
+static const char *why_lease_waits(json_object *l) {
+        const char *waits_for = json_string(l, "WaitsFor");
+        json_object *revocation = json_member(l, "Revocation"),
+                    *failure = json_member(l, "Failure");
+
+        if (*waits_for)
+                return waits_for;
+        if (strcmp(json_string(l, "State"), "revoking") == 0)
+                return json_object_get_string(json_object_array_get_idx(revocation, 0));
+        return json_object_get_string(json_object_array_get_idx(failure, 1));
+}
+
 /* Groups that are neither free nor in an owner's hands, and leases on their way. */
 static int collect_waits(json_object *groups, json_object *leases, json_object **ret) {
         _cleanup_json_ json_object *waits = json_object_new_array();
@@ -77,9 +89,7 @@ static int collect_waits(json_object *groups, json_object *leases, json_object *
                 who = str_format("lease %s", json_string(l, "Id"));
                 if (!who)
                         return -ENOMEM;
-                r = waits_add(waits, l, who,
-                              json_object_get_string(
-                                      json_object_array_get_idx(json_member(l, "Failure"), 1)));
+                r = waits_add(waits, l, who, why_lease_waits(l));
                 if (r < 0)
                         return r;
         }

@@ -11,6 +11,7 @@ int verb_show(const Options *o);
 int verb_acquire(const Options *o);
 int verb_release(const Options *o);
 int verb_renew(const Options *o);
+int verb_revoke(const Options *o);
 int verb_exec(const Options *o);
 int verb_explain(const Options *o);
 int verb_monitor(const Options *o);

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 from harness import PATIENCE
-from harness.client import Client
+from harness.client import Client, Lease
 from harness.host import CLIENT
 from harness.topology import BRIDGE_A, DISK_USED, IDENTITY, NIC, NIC2, NIC_USED
 from jeepney import MessageType, new_error
@@ -204,6 +204,64 @@ def test_exec_runs_nothing_without_the_lease(ctl, root, host):
 
 
 # errors
+
+def test_waits_for_its_turn(start, root):
+    held = root.hold(NIC, owner="first")
+    command = start("exec", NIC, "--wait", "--owner=second", "--", "sh", "-c", "echo $DMAOWNER_LEASE")
+    root.wait(lambda: root.group_of(NIC)["Queue"], "the queue")
+    assert "queue:" in start("list").finish()[1]
+    assert f"is held (user) by lease {held.id}" in start("status").finish()[1]
+    held.release()
+    status, out, err = command.finish()
+    assert (status, out.startswith("l")) == (0, True)
+    assert f"is queued: IOMMU group 12 ({NIC}) is held (user) by lease {held.id}" in err
+
+
+def test_waits_in_vain(ctl, root):
+    held = root.hold(NIC)
+    said = ctl("acquire", NIC, "--owner=second", "--wait=100ms", status=TIMED_OUT)
+    assert f"the wait is over: IOMMU group 12 ({NIC}) is held (user) by lease {held.id}" in said
+
+
+def test_interrupted_while_it_waits(start, root):
+    root.hold(NIC)
+    command = start("acquire", NIC, "--owner=second", "--wait")
+    root.wait(lambda: root.group_of(NIC)["Queue"], "the queue")
+    command.process.send_signal(signal.SIGINT)
+    assert command.finish()[0] == 128 + signal.SIGINT
+    assert root.group_of(NIC)["Queue"] == []
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_waits_though_the_daemon_goes(start, root, host, how):
+    held = root.hold(NIC, holder="none")
+    command = start("acquire", NIC, "--owner=second", "--wait")
+    assert "is queued" in command.process.stderr.readline()     # and it knows that
+    host.restart(how)
+    Lease(root, held.path, []).release()
+    assert "active" in command.line(), command.finish()
+
+
+def test_revoke(start, ctl, root):
+    command = start("acquire", NIC)
+    identity = command.line().split()[0]
+    assert json.loads(ctl("revoke", identity, "--deadline=1h", "--reason=please", "--json")) == {"revoked": identity}
+    assert root.leases()[identity]["State"] == "revoking"
+    ctl("revoke", identity, "--deadline=0s", "--reason=enough")
+    status, _, err = command.finish()
+    assert status == 1
+    assert "is asked to leave: please" in err and "revoked: enough" in err
+
+
+def test_priority(ctl, start, root):
+    low = start("acquire", NIC, "--owner=low", "--priority=-5")
+    low.line()
+    high = start("acquire", NIC, "--owner=high", "--wait", "--priority=5")
+    root.wait(lambda: any(lease["State"] == "revoking" for lease in root.leases().values()), "the revocation")
+    low.process.terminate()
+    assert "active" in high.line()
+    assert "priority" in ctl("acquire", NIC2, "--priority=101", status=2)
+
 
 def test_busy(ctl, root):
     lease = root.hold(NIC, owner="first")
