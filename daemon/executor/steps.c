@@ -323,7 +323,7 @@ static bool has_word(const char *list, const char *word) {
 /* Resets with one method in place of the usual ones, which are put back whatever happens. */
 static int reset_with(Run *run, const char *method) {
         const char *device = run->step->device;
-        _cleanup_free_ char *usual = NULL;
+        _cleanup_free_ char *usual = NULL, *now = NULL;
         int r, back;
 
         r = sysfs_readf(&run->sysfs, &usual, "sys/bus/pci/devices/%s/reset_method", device);
@@ -338,7 +338,15 @@ static int reset_with(Run *run, const char *method) {
                 return r;
         r = run_write(run, "1", "sys/bus/pci/devices/%s/reset", device);
         back = sysfs_writef(&run->sysfs, usual, "sys/bus/pci/devices/%s/reset_method", device);
-        return r < 0 ? r : back;
+        if (back >= 0)
+                back = sysfs_readf(&run->sysfs, &now, "sys/bus/pci/devices/%s/reset_method", device);
+        if (r < 0 || back < 0)
+                return r < 0 ? r : back;
+        if (!str_eq(now, usual))
+                return answer_fail(&run->answer, EIO,
+                                   "reset_method of %s reads \"%s\" instead of \"%s\"", device, now,
+                                   usual);
+        return 0;
 }
 
 int step_reset(Run *run) {
