@@ -47,6 +47,10 @@ static inline bool driver_is_in_the_way(const char *driver) {
         return driver && *driver && !driver_is_harmless(driver);
 }
 
+bool device_is_ours(const Group *g, const Device *d);
+const char *goal_driver(const Device *d, const Terms *t);
+const char *goal_type(const Group *g, const Terms *t);
+
 /* driver-wish.c */
 
 /* What is known of it; NULL: the device has or had it, or nothing is known. */

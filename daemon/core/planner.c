@@ -108,12 +108,12 @@ int plan_moves(Plan *p, const Moves *m, StepKind kind) {
 }
 
 /* A device that came after the records were taken is not touched: what to put back is not known. */
-static bool device_is_ours(const Group *g, const Device *d) {
+bool device_is_ours(const Group *g, const Device *d) {
         return !g->recorded || d->record.valid;
 }
 
 /* The driver that a device is to have. */
-static const char *goal_driver(const Device *d, const Terms *t) {
+const char *goal_driver(const Device *d, const Terms *t) {
         const char *wished = terms_driver(t, d);
 
         if (wished)
@@ -125,7 +125,7 @@ static const char *goal_driver(const Device *d, const Terms *t) {
 
 /* The default domain type that has to be written; NULL: none. What "auto" gave cannot be told
  * from what is there, so that one is written whenever a claim is under way. */
-static const char *goal_type(const Group *g, const Terms *t) {
+const char *goal_type(const Group *g, const Terms *t) {
         const char *type = group_type(g);
 
         if (t->kind == OWNER_KIND_USER)
@@ -389,25 +389,4 @@ int plan_devices(const Plan *plan, char ***ret_devices) {
         qsort(names, strv_length(names), sizeof(char *), name_compare);
         *ret_devices = TAKE_PTR(names);
         return 0;
-}
-
-static bool device_is_switched(const Group *g, const Device *d, const Terms *t) {
-        const DeviceFacts *f = &d->facts;
-
-        if (t->kind == OWNER_KIND_USER) {
-                if (f->bridge || !device_is_ours(g, d))
-                        return !driver_is_in_the_way(f->driver);
-                return terms_driver(t, d) ? str_eq(f->driver, t->driver)
-                                          : driver_is_vfio(f->driver);
-        }
-        if (!device_is_ours(g, d) || (f->bridge && t->kind == OWNER_KIND_PRIVATE_DOMAIN))
-                return true;
-        return str_eq(f->driver, goal_driver(d, t));
-}
-
-bool group_is_switched(const Group *g, const Terms *t) {
-        for (const Device *d = g->devices; d; d = d->next)
-                if (!device_is_switched(g, d, t))
-                        return false;
-        return !goal_type(g, t) || str_eq(t->default_domain_type, "auto");
 }

@@ -51,3 +51,5 @@ int plan_devices(const Plan *plan, char ***ret_devices);
 /* Does the group look, by its devices' facts, as its terms say it should? For recovery and to
  * see foreign meddling. */
 bool group_is_switched(const Group *g, const Terms *terms);
+/* What somebody else has changed about an owned group, from what to what; NULL: nothing. 0 or -ENOMEM. */
+int group_deviation(const Group *g, char **ret);

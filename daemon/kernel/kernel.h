@@ -44,6 +44,8 @@ typedef struct KernelEvents {
         /* Something that hangs on the device (interface, disk) came, went or changed: what is
          * known of its use is stale. */
         void (*device_use_changed)(const char *name, void *userdata);
+        /* udev's rules were run again for /dev/vfio/GROUP: its owner, mode and ACL may be others. */
+        void (*node_changed)(unsigned group, void *userdata);
         /* A step of STEP_CLAIM or STEP_WAIT_CLOSED waits, for these processes. */
         void (*waiting)(KernelOp *op, const char *who, void *userdata);
         /* The executor can be reached, or no longer. Steps under way when it goes are done with
@@ -64,6 +66,9 @@ typedef struct KernelOps {
         /* Withdraws the permit. done is not called any more. What the step's process is stuck in
          * goes on, but it does nothing further. */
         void (*cancel)(KernelOp *op);
+        /* Reads a device again, for what the kernel tells nobody; device_seen if it has changed, maybe
+         * later. */
+        void (*look)(Kernel *k, const char *device);
         /* What the host's tables say of a driver for a device: for plans. -ENODEV: there is no such
          * device. */
         int (*find_driver)(Kernel *k, const char *device, const char *driver, DriverWish *ret);

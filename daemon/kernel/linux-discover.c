@@ -249,6 +249,8 @@ static void node_event(Discovery *d, const DeviceEvent *e) {
                 return;
         node->initialized = str_eq(e->action, "remove") ? 0 : e->initialized;
         d->node((int)group, d->userdata);
+        if (str_eq(e->action, "change"))
+                d->events->node_changed((unsigned)group, d->events->userdata);
 }
 
 void discovery_event(Discovery *d, const DeviceEvent *e) {
@@ -283,6 +285,7 @@ static int catch_up(Discovery *d) {
         HASH_ITER(hh, d->nodes, node, next_node) {
                 node->initialized = 0;
                 d->node(node->group, d->userdata);
+                d->events->node_changed((unsigned)node->group, d->events->userdata);
         }
         return 0;
 }
@@ -432,6 +435,12 @@ void discovery_after_step(Discovery *d, const Step *step, bool succeeded, const 
                         on_override(device->name, 0, override, d);
                 (void)read_device(d, device->name);
         }
+}
+
+void discovery_look(Discovery *d, const char *device) {
+        /* what cannot be read now is read the next time */
+        if (find_device(d, device))
+                (void)read_device(d, device);
 }
 
 int discovery_find_driver(Discovery *d, const char *device, const char *driver, DriverWish *ret) {

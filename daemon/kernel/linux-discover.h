@@ -37,7 +37,8 @@ int discovery_start(Discovery *d);
 void discovery_event(Discovery *d, const DeviceEvent *e);
 /* Reads again what a step may have changed. override: what STEP_SET_OVERRIDE read back. */
 void discovery_after_step(Discovery *d, const Step *step, bool succeeded, const char *override);
-/* As KernelOps.find_driver. */
+/* As KernelOps.look and find_driver. */
+void discovery_look(Discovery *d, const char *device);
 int discovery_find_driver(Discovery *d, const char *device, const char *driver, DriverWish *ret);
 /* /dev/vfio/GROUP of the present binding is there and udev has finished with it: 1, 0, or a
  * negative errno. */

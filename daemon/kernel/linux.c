@@ -519,6 +519,10 @@ static int linux_group_is_locked(Kernel *kernel, unsigned group) {
         return -1;
 }
 
+static void linux_look(Kernel *kernel, const char *device) {
+        discovery_look(((LinuxKernel *)kernel)->discovery, device);
+}
+
 static int linux_find_driver(Kernel *kernel, const char *device, const char *driver,
                              DriverWish *ret) {
         return discovery_find_driver(((LinuxKernel *)kernel)->discovery, device, driver, ret);
@@ -555,6 +559,7 @@ static const KernelOps linux_ops = {
         .start = linux_start,
         .run = linux_run,
         .cancel = linux_cancel,
+        .look = linux_look,
         .find_driver = linux_find_driver,
         .group_is_locked = linux_group_is_locked,
         .free = linux_free,

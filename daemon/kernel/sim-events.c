@@ -227,6 +227,24 @@ static void event_map(Reader *rd, Sim *sim, json_object *o) {
                        str_format("map: process %d has no file to do that with", (int)pid));
 }
 
+/* udev's rules are run again for the node of a group; what they say of owner and mode ends an ACL. */
+static void event_node(Reader *rd, Sim *sim, json_object *o) {
+        const Place here = { .key = "group" };
+        SimGroup *g = take_group(rd, sim, o);
+        int64_t uid = 0, mode = 0600;
+
+        (void)reader_int(rd, NULL, o, "uid", 0, UINT32_MAX - 1, &uid);
+        (void)reader_int(rd, NULL, o, "mode", 0, 0777, &mode);
+        if (rd->error == 0)
+                reader_end(rd, NULL, o);
+        if (rd->error == 0 && g->vfio_users == 0)
+                reader_fail(rd, &here, "the group has no VFIO node");
+        if (rd->error != 0)
+                return;
+        g->node = (SimNode){ .owner = (uid_t)uid, .mode = (mode_t)mode, .granted = SIM_NOBODY };
+        sim->kernel.events.node_changed(g->id, sim->kernel.events.userdata);
+}
+
 static void event_in_use(Reader *rd, Sim *sim, json_object *o) {
         _cleanup_obstacles_ Obstacles obstacles = OBSTACLES_NULL;
         SimDevice *d = take_device(rd, sim, o);
@@ -254,12 +272,19 @@ static const struct {
         const char *name;
         void (*run)(Reader *rd, Sim *sim, json_object *o);
 } events[] = {
-        { "hotplug", event_hotplug }, { "unplug", event_unplug },
-        { "bind", event_bind },       { "unbind", event_unbind },
-        { "probe", event_probe },     { "override", event_override },
-        { "type", event_type },       { "open", event_open },
-        { "close", event_close },     { "map", event_map },
-        { "in-use", event_in_use },   { "release-hang", event_release_hang },
+        { "hotplug", event_hotplug },
+        { "unplug", event_unplug },
+        { "bind", event_bind },
+        { "unbind", event_unbind },
+        { "probe", event_probe },
+        { "override", event_override },
+        { "type", event_type },
+        { "open", event_open },
+        { "close", event_close },
+        { "map", event_map },
+        { "in-use", event_in_use },
+        { "node", event_node },
+        { "release-hang", event_release_hang },
 };
 
 static void run_event(Reader *rd, Sim *sim, json_object *o) {

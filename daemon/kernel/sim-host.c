@@ -315,10 +315,7 @@ int sim_device_probe(Sim *sim, SimDevice *d) {
 int sim_device_set_override(Sim *sim, SimDevice *d, const char *driver) {
         if (d->pending != SIM_PENDING_NONE && sim->override_locks)
                 return SIM_HANGS;
-        if (str_set(&d->facts.driver_override, str_empty(driver) ? NULL : driver) < 0)
-                return -ENOMEM;
-        sim_device_news(sim, d, SIM_SEEN);
-        return 0;
+        return str_set(&d->facts.driver_override, str_empty(driver) ? NULL : driver);
 }
 
 bool sim_type_is_known(const char *type) {

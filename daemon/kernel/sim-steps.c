@@ -262,12 +262,7 @@ static int run_probe(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, Step
 static int run_set_type(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
         int r = sim_group_set_type(sim, g, step->value);
 
-        if (r != 0)
-                return r;
-        /* no event tells of it, but whoever had it done looks */
-        for (d = g->devices; d; d = d->next)
-                sim_device_news(sim, d, SIM_SEEN);
-        return str_set(&ret->value, g->type);
+        return r != 0 ? r : str_set(&ret->value, g->type);
 }
 
 static int run_wait_node(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {

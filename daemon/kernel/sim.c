@@ -168,6 +168,17 @@ static void tell_news(Sim *sim) {
         }
 }
 
+/* What a step may have changed is read again. */
+static void step_news(Sim *sim, const Step *step) {
+        SimDevice *d = step->device ? sim_device(sim, step->device) : NULL;
+        const SimGroup *g = d ? NULL : sim_step_group(sim, step);
+
+        if (d)
+                sim_device_news(sim, d, SIM_SEEN);
+        for (d = g ? g->devices : NULL; d; d = d->next)
+                sim_device_news(sim, d, SIM_SEEN);
+}
+
 /* Tells the result, if anybody waits for it. The operation's last act: its receiver may do
  * anything, even free the host. */
 static void op_finish(SimOp *op, StepResult *result) {
@@ -179,6 +190,7 @@ static void op_finish(SimOp *op, StepResult *result) {
         o->deadline = sd_event_source_disable_unref(o->deadline);
         op_unlock(o);
         sim_save(sim);
+        step_news(sim, &o->step);
         tell_news(sim);
         if (o->op.done)
                 o->op.done(&o->op, result, o->op.userdata);
@@ -401,6 +413,13 @@ static int sim_group_is_locked(Kernel *k, unsigned group) {
         return g && g->lock;
 }
 
+static void sim_look(Kernel *k, const char *device) {
+        SimDevice *d = sim_device((Sim *)k, device);
+
+        if (d)
+                sim_device_news((Sim *)k, d, SIM_SEEN);
+}
+
 static int sim_find_driver(Kernel *k, const char *device, const char *driver, DriverWish *ret) {
         const SimDriver *known = sim_driver((Sim *)k, driver);
         const SimDevice *d = sim_device((Sim *)k, device);
@@ -528,6 +547,7 @@ static const KernelOps sim_ops = {
         .start = sim_start,
         .run = sim_run,
         .cancel = sim_cancel,
+        .look = sim_look,
         .find_driver = sim_find_driver,
         .group_is_locked = sim_group_is_locked,
         .free = sim_free,

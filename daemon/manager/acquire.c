@@ -246,6 +246,29 @@ static void answer_acquire(Inquiry *q) {
 
 static int explain(Inquiry *q, Fault *why);
 
+static int plan_groups(Inquiry *q, Group **groups, size_t n) {
+        const Terms terms = request_terms(&q->question);
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < n; i++)
+                if (groups[i]->count == 0)
+                        r = inquiry_add_group(q, groups[i], &q->question.owner, &terms,
+                                              q->question.uid);
+        return r;
+}
+
+/* The inspection has read what no event tells, such as overrides: Acquire would plan with that, too. */
+static int plan_again(Inquiry *q) {
+        _cleanup_free_ Group **groups = NULL;
+        size_t n;
+
+        if (q->obstacles.n > 0 ||
+            registry_check(q->m->registry, &q->question, &groups, &n, NULL) < 0)
+                return 0;
+        plan_clear(&q->plan);
+        return plan_groups(q, groups, n);
+}
+
 static void refuse_explain(Inquiry *q, const Fault *why) {
         q->explained(NULL, why, q->userdata);
         inquiry_free(q);
@@ -254,12 +277,19 @@ static void refuse_explain(Inquiry *q, const Fault *why) {
 static void answer_explain(Inquiry *q) {
         const Explanation answer = { &q->plan, &q->obstacles, q->question.devices };
         _cleanup_fault_ Fault why = FAULT_NULL;
+        int r;
 
         if (has_alternatives(q) &&
             registry_choose(q->m->registry, &q->question, q->avoid, NULL) == 0) {
                 inquiry_reset(q);
                 if (explain(q, &why) < 0)
                         refuse_explain(q, &why);
+                return;
+        }
+        r = plan_again(q);
+        if (r < 0) {
+                fault_set_oom(&why);
+                refuse_explain(q, &why);
                 return;
         }
         q->explained(&answer, NULL, q->userdata);
@@ -570,7 +600,6 @@ static int explain(Inquiry *q, Fault *why) {
         _cleanup_free_ Group **groups = NULL;
         Request *request = &q->question;
         size_t n = 0;
-        Terms terms;
         int r;
 
         r = registry_choose(q->m->registry, request, q->avoid, why);
@@ -578,10 +607,8 @@ static int explain(Inquiry *q, Fault *why) {
                 r = registry_check(q->m->registry, request, &groups, &n, why);
         if (r == -ECANCELED)
                 r = explain_refusal(q, why);
-        terms = request_terms(request);
-        for (size_t i = 0; r == 0 && i < n; i++)
-                if (groups[i]->count == 0)
-                        r = inquiry_add_group(q, groups[i], &request->owner, &terms, request->uid);
+        if (r == 0)
+                r = plan_groups(q, groups, n);
         if (r == 0)
                 r = inquiry_inspect(q);
         if (r < 0 && r != -ECANCELED)

@@ -23,6 +23,7 @@ struct Manager {
         struct Gate *gate;
         struct Inspector *inspector;
         struct QueueRunner *queue;
+        struct Patrol *patrol;
         Inquiry *inquiries; /* utlist, doubly linked */
 };
 
@@ -89,6 +90,15 @@ void gate_look(Manager *m);
 void gate_look_at(Manager *m, const Group *g);
 /* Runs units again that failed. 1 if there are any, 0 if not, or -ENOMEM. */
 int gate_retry(Manager *m, Group *g);
+
+/* patrol.c: looks after groups that are owned, for what no event tells */
+typedef struct Patrol Patrol;
+int patrol_new(Manager *m, Patrol **ret);
+Patrol *patrol_free(Patrol *p);
+/* The group has changed: there may be something to look after now. */
+void patrol_note(Patrol *p, const Group *g);
+/* udev has changed the node of the group. */
+void patrol_renew_right(Manager *m, unsigned group);
 
 /* holder.c: what keeps a lease alive; Lease.userdata */
 typedef struct Holder Holder;

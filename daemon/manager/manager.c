@@ -92,6 +92,7 @@ int manager_commit(Manager *m, Changes *c) {
         for (size_t i = 0; i < c->n_groups; i++) {
                 switch_kick(m, c->groups[i]);
                 gate_look_at(m, c->groups[i]);
+                patrol_note(m->patrol, c->groups[i]);
         }
         for (size_t i = 0; i < c->n_leases; i++) {
                 if (c->leases[i]->userdata && holder_set_revocation(c->leases[i]) < 0)
@@ -128,17 +129,17 @@ static void refresh_use(Manager *m, const char *name) {
         (void)manager_commit(m, &c);
 }
 
-/* Somebody rebound a leased device behind our back? Our own steps are never taken for that. */
+/* Somebody changed an owned group behind our back? Our own steps are never taken for that. */
 static int check_meddling(Manager *m, const char *name, Changes *c) {
         Device *d = registry_device(m->registry, name);
         _cleanup_free_ char *why = NULL;
+        int r;
 
         if (!m->started || !d || !d->group || d->group->state != GROUP_OWNED ||
-            switch_is_busy(d->group) || group_is_switched(d->group, &d->group->terms))
+            switch_is_busy(d->group))
                 return 0;
-        why = str_format("%s was taken from the lease by somebody else: its driver is now %s", name,
-                         str_empty(d->facts.driver) ? "none" : d->facts.driver);
-        return why ? registry_group_lost(m->registry, d->group, why, c) : -ENOMEM;
+        r = group_deviation(d->group, &why);
+        return r < 0 || !why ? r : registry_group_lost(m->registry, d->group, why, c);
 }
 
 static void on_device_seen(const DeviceFacts *facts, void *userdata) {
@@ -182,6 +183,10 @@ static void on_use_changed(const char *name, void *userdata) {
                 refresh_use(m, name);
 }
 
+static void on_node_changed(unsigned group, void *userdata) {
+        patrol_renew_right(userdata, group);
+}
+
 static void on_waiting(KernelOp *op, const char *who, void *userdata) {
         switch_waits(userdata, op, who);
 }
@@ -206,6 +211,7 @@ KernelEvents manager_kernel_events(Manager *m) {
                 .device_seen = on_device_seen,
                 .device_gone = on_device_gone,
                 .device_use_changed = on_use_changed,
+                .node_changed = on_node_changed,
                 .waiting = on_waiting,
                 .ready = on_ready,
                 .userdata = m,
@@ -247,6 +253,8 @@ int manager_new(sd_event *event, Store *store, FdStore *fd_store, Ledger *ledger
         if (r < 0)
                 return r;
         r = queue_runner_new(m, &m->queue);
+        if (r == 0)
+                r = patrol_new(m, &m->patrol);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(m);
@@ -260,6 +268,7 @@ Manager *manager_free(Manager *m) {
         inspector_free(m->inspector);
         queue_runner_free(m->queue);
         gate_free(m->gate);
+        patrol_free(m->patrol);
         if (m->registry) {
                 for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
                         g->userdata = switch_free(g->userdata);

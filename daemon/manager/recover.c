@@ -111,10 +111,16 @@ static int check_under_way(Manager *m, Group *g) {
 
 /* Somebody rebound a leased device while nobody looked? */
 static int check_owned(Manager *m, Group *g, Changes *c) {
-        if (g->state != GROUP_OWNED || group_is_switched(g, &g->terms))
+        _cleanup_free_ char *what = NULL, *why = NULL;
+        int r;
+
+        if (g->state != GROUP_OWNED)
                 return 0;
-        return registry_group_lost(m->registry, g,
-                                   "its drivers were changed while the daemon was not running", c);
+        r = group_deviation(g, &what);
+        if (r < 0 || !what)
+                return r;
+        why = str_format("%s; that was done while the daemon was not running", what);
+        return why ? registry_group_lost(m->registry, g, why, c) : -ENOMEM;
 }
 
 int manager_recover(Manager *m) {

@@ -35,6 +35,10 @@ static inline void host_destroy(Host *h) {
         assert_int_equal(nftw(h->root, host_remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
+/* For events of the kernel layer that a test does not look at. */
+static inline void host_ignore_node(unsigned group, void *userdata) {
+}
+
 /* The full path; folders on the way are made. Valid until the next call. */
 static inline char *host_path(const Host *h, const char *path) {
         static char full[512];

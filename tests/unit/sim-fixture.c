@@ -25,6 +25,9 @@ static void on_use(const char *name, void *userdata) {
         hear(userdata, "use", name);
 }
 
+static void on_node_changed(unsigned group, void *userdata) {
+}
+
 static void on_waiting(KernelOp *op, const char *who, void *userdata) {
         hear(userdata, "waiting", who);
 }
@@ -47,6 +50,7 @@ static int host_open(Host *h, char **ret_message) {
                 .device_seen = on_seen,
                 .device_gone = on_gone,
                 .device_use_changed = on_use,
+                .node_changed = on_node_changed,
                 .waiting = on_waiting,
                 .ready = on_ready,
                 .userdata = h,

@@ -82,6 +82,7 @@ static void start(Fixture *f) {
         KernelEvents events = {
                 .device_seen = on_seen,
                 .device_gone = on_gone,
+                .node_changed = host_ignore_node,
                 .device_use_changed = on_use,
                 .ready = on_ready,
                 .userdata = f,
@@ -389,6 +390,7 @@ static void test_this_host(void **state) {
         KernelEvents events = {
                 .device_seen = on_seen,
                 .device_gone = on_gone,
+                .node_changed = host_ignore_node,
                 .device_use_changed = on_use,
                 .ready = on_ready,
                 .userdata = f,

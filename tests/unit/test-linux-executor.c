@@ -69,11 +69,8 @@ static void on_done(KernelOp *op, StepResult *result, void *userdata) {
         o->value = TAKE_PTR(result->value);
         o->text = TAKE_PTR(result->text);
         o->n_obstacles = result->obstacles.n;
-        o->fds[0] = o->fds[1] = -EBADF;
-        if (result->files.n == 2) {
-                o->fds[0] = TAKE_FD(result->files.items[0].fd);
-                o->fds[1] = TAKE_FD(result->files.items[1].fd);
-        }
+        for (size_t i = 0; i < 2; i++)
+                o->fds[i] = i < result->files.n ? TAKE_FD(result->files.items[i].fd) : -EBADF;
         assert_int_equal(str_set(&o->driver_then, f->driver), 0);
 }
 
@@ -116,6 +113,7 @@ static int setup_without_executor(void **state) {
         KernelEvents events = {
                 .device_seen = on_seen,
                 .device_gone = on_gone,
+                .node_changed = host_ignore_node,
                 .device_use_changed = on_gone,
                 .waiting = on_waiting,
                 .ready = on_ready,

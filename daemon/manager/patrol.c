@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Looks after groups that are owned. The kernel tells nobody that a default domain type or a
+ * driver_override was written, nor that an unbind or unplug waits for a program that has the device open: so their
+ * devices are read again, a few at a time, twice a second. That udev runs its rules again for a node
+ * is told; then the right on it is set again.
+ */
+
+#include <string.h>
+#include <time.h>
+
+#include "manager/manager-internal.h"
+#include "util/log.h"
+
+#define INTERVAL_USEC       500000ULL
+#define DEVICES_AT_ONCE     32U
+#define GRANT_DEADLINE_USEC 10000000ULL
+
+struct Patrol {
+        Manager *m;
+        sd_event_source *timer; /* runs while there is something to look after */
+        long long last;         /* group */
+};
+
+static bool group_is_watched(const Group *g) {
+        return g->state == GROUP_OWNED && !switch_is_busy(g);
+}
+
+/* Returns how many devices that were. What is found comes as an event. */
+static size_t look_at(Manager *m, const Group *g) {
+        for (const Device *d = g->devices; d; d = d->next)
+                m->kernel->ops->look(m->kernel, d->facts.name);
+        return g->n_devices;
+}
+
+/* The next few groups, in turn. False if there is none to look after. */
+static bool patrol_walk(Patrol *p) {
+        long long begin = p->last;
+        bool again = false, any = false;
+        size_t n = 0;
+
+        while (n < DEVICES_AT_ONCE) {
+                const Group *g = registry_next_group(p->m->registry, p->last);
+
+                if (!g || (again && (long long)g->id > begin)) {
+                        if (again || begin < 0)
+                                break;
+                        again = true;
+                        p->last = -1;
+                        continue;
+                }
+                p->last = g->id;
+                any = any || g->state == GROUP_OWNED;
+                if (group_is_watched(g))
+                        n += look_at(p->m, g);
+        }
+        return any;
+}
+
+static int patrol_start(Patrol *p);
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        Patrol *p = userdata;
+        int r;
+
+        p->timer = sd_event_source_disable_unref(p->timer);
+        if (!patrol_walk(p))
+                return 0;
+        r = patrol_start(p);
+        if (r < 0)
+                log_error("Cannot look after groups that are owned: %s", strerror(-r));
+        return 0;
+}
+
+static int patrol_start(Patrol *p) {
+        return sd_event_add_time_relative(p->m->event, &p->timer, CLOCK_MONOTONIC, INTERVAL_USEC, 0,
+                                          on_timer, p);
+}
+
+void patrol_note(Patrol *p, const Group *g) {
+        int r;
+
+        if (p->timer || g->state != GROUP_OWNED)
+                return;
+        r = patrol_start(p);
+        if (r < 0)
+                log_error("Cannot look after groups that are owned: %s", strerror(-r));
+}
+
+int patrol_new(Manager *m, Patrol **ret) {
+        Patrol *p = calloc(1, sizeof(Patrol));
+
+        if (!p)
+                return -ENOMEM;
+        *p = (Patrol){ .m = m, .last = -1 };
+        *ret = p;
+        return 0;
+}
+
+Patrol *patrol_free(Patrol *p) {
+        if (!p)
+                return NULL;
+        sd_event_source_disable_unref(p->timer);
+        free(p);
+        return NULL;
+}
+
+static void on_granted(KernelOp *op, StepResult *result, void *userdata) {
+        Manager *m = userdata;
+        Group *g = registry_group(m->registry, op->step->group);
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        const char *why = result->text ? result->text : strerror(result->error);
+
+        if (result->error == 0) {
+                log_notice("Group %u: /dev/vfio/%u was changed by somebody else; it is for uid %u again",
+                           op->step->group, op->step->group, (unsigned)op->step->uid);
+                return;
+        }
+        log_warning("Group %u: /dev/vfio/%u was changed by somebody else, and cannot be granted to uid %u "
+                    "again: %s",
+                    op->step->group, op->step->group, (unsigned)op->step->uid, why);
+        if (!g || !group_is_watched(g))
+                return;
+        if (registry_group_set_waits_for(g, why, &c) < 0)
+                log_error("Out of memory");
+        (void)manager_commit(m, &c);
+}
+
+void patrol_renew_right(Manager *m, unsigned group) {
+        const Group *g = registry_group(m->registry, group);
+        Step step = { .kind = STEP_GRANT_NODE, .group = group };
+        int r;
+
+        if (!m->started || !g || !group_is_watched(g) || g->terms.kind != OWNER_KIND_USER ||
+            g->terms.access != ACCESS_NODE)
+                return;
+        step.uid = g->node_uid;
+        r = m->kernel->ops->run(m->kernel, &step, NULL, GRANT_DEADLINE_USEC, on_granted, m, NULL);
+        if (r < 0)
+                log_error("Group %u: cannot grant /dev/vfio/%u again: %s", group, group,
+                          strerror(-r));
+}

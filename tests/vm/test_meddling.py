@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The tools that rebind devices on real hosts, used behind the daemon's back: seen, told, not fought."""
+
+import json
+import time
+
+import pytest
+
+from devices import BRIDGE, DEVICES
+
+NIC, NIC2 = DEVICES["nic"].address, DEVICES["nic2"].address
+BRIDGE_A, BRIDGE_B = DEVICES["bridge_a"].address, DEVICES["bridge_b"].address
+
+
+def waits_for(host, device):
+    return host.property("group", host.group(device), "Group", "WaitsFor")
+
+
+def lost(host, lease, device, *words):
+    """Returns the seconds until the daemon knew."""
+    begin = time.monotonic()
+    host.wait("lease lost", lambda: host.lease_state(lease) == "lost")
+    took = time.monotonic() - begin
+    text = waits_for(host, device)
+    for word in words:
+        assert word in text, text
+    assert host.property("group", host.group(device), "Group", "State") == "lost"
+    status, output = host.ctl("acquire", "--owner=next", device, check=False)
+    assert status != 0 and "Retry" in output
+    return took
+
+
+def group_call(host, device, method):
+    host.run(["busctl", "call", "org.dmaowner1", f"/org/dmaowner1/group/{host.group(device)}", "org.dmaowner1.Group",
+              method])
+
+
+def retry(host, device):
+    group_call(host, device, "Retry")
+    host.wait_free(device)
+
+
+HANDS = {
+    "echo": "cd /sys/bus/pci; echo {device} > drivers/vfio-pci/unbind; echo > devices/{device}/driver_override; "
+            "echo {device} > drivers_probe",
+    "driverctl": "driverctl --nosave set-override {device} {driver}",
+    "dpdk-devbind": "dpdk-devbind.py --bind={driver} {device}",
+}
+
+
+@pytest.mark.parametrize("tool", HANDS)
+def test_a_tool_takes_it_back(host, tool):
+    lease = host.acquire(NIC)
+    host.run(HANDS[tool].format(device=NIC, driver="e1000e"))
+    took = lost(host, lease, NIC, NIC, "vfio-pci")
+    print(f"{tool}: known {took:.2f} s after the tool had ended")
+    # nobody fights: it stays where they put it
+    time.sleep(2)
+    assert host.driver(NIC) == "e1000e"
+    retry(host, NIC)
+    assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "")
+
+
+def test_a_tool_that_only_writes_an_override(host):
+    lease = host.acquire(NIC)
+    host.run(f"driverctl --nosave --noprobe set-override {NIC} e1000e")
+    lost(host, lease, NIC, f"driver_override of {NIC} was vfio-pci and is e1000e now")
+    assert host.driver(NIC) == "vfio-pci"
+    retry(host, NIC)
+    assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "")
+
+
+def test_accept_is_what_they_wanted(host):
+    lease = host.acquire(NIC)
+    host.run(f"driverctl --nosave set-override {NIC} e1000e")
+    lost(host, lease, NIC)
+    group_call(host, NIC, "Accept")
+    host.wait_free(NIC)
+    assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "e1000e")
+    # and that is what the host has now
+    lease = host.acquire(NIC)
+    assert host.override(NIC) == "vfio-pci"
+    host.release(lease)
+    host.wait_free(NIC)
+    assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "e1000e")
+    host.run(f"driverctl --nosave unset-override {NIC}")
+
+
+def test_identity_behind_a_lease(host):
+    """The kernel lets root do that to VFIO's devices as long as nobody has them open; before 6.4 never."""
+    lease = host.acquire(NIC2)
+    path = f"/sys/kernel/iommu_groups/{host.group(NIC2)}/type"
+    status, _ = host.run(f"echo identity > {path}", check=False)
+    if status != 0:
+        assert host.type(NIC2) == "DMA" and host.lease_state(lease) == "active"
+        host.release(lease)
+        return
+    lost(host, lease, NIC2, "was DMA and is identity now")
+    retry(host, NIC2)
+    assert (host.type(NIC2), host.driver(NIC2)) == ("DMA", "e1000e")
+
+
+def test_a_member_of_the_group_is_enough(host):
+    before = host.state(BRIDGE, BRIDGE_A, BRIDGE_B)
+    lease = host.acquire(BRIDGE_A)
+    host.run(f"driverctl --nosave set-override {BRIDGE_B} e1000")
+    lost(host, lease, BRIDGE_A, BRIDGE_B)
+    assert host.driver(BRIDGE_A) == "vfio-pci"
+    retry(host, BRIDGE_A)
+    assert host.state(BRIDGE, BRIDGE_A, BRIDGE_B) == before
+
+
+def test_while_the_daemon_is_down(host):
+    lease = host.acquire(NIC)
+    host.run("systemctl stop dmaownerd.service")
+    host.run(f"driverctl --nosave set-override {NIC} e1000e; systemctl start dmaownerd.service")
+    host.wait("daemon is back", lambda: host.leases_or_none() is not None)
+    assert "is e1000e now" in waits_for(host, NIC) and "not running" in waits_for(host, NIC)
+    retry(host, NIC)
+    assert lease not in [one["Id"] for one in host.leases() if one["State"] == "active"]
+    assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "")
+
+
+# the kernel's own answers to an outsider while a program has it open
+
+OPENED = "(echo open {group} {device}; sleep 1000) | exec python3 /payload/src/tests/scenarios/holder"
+
+
+def test_an_unbind_that_waits_is_seen_at_once(host):
+    """The kernel tells nobody of it until the program has closed the device."""
+    lease = host.acquire(NIC)
+    program = host.start(OPENED.format(group=host.group(NIC), device=NIC))
+    program.wait_output("0\n")
+    unbind = host.start(f"echo {NIC} > /sys/bus/pci/drivers/vfio-pci/unbind")
+    took = lost(host, lease, NIC, f"the driver of {NIC} was vfio-pci and is none now")
+    print(f"known {took:.2f} s after the unbind had begun")
+    assert not unbind.ended
+    host.run("pkill -KILL -f [s]cenarios/holder", check=False)
+    assert unbind.wait(30) == 0
+    program.wait()
+    retry(host, NIC)
+    assert host.driver(NIC) == "e1000e"
+
+
+# udev's rules for a node that is granted
+
+RULE = "/run/udev/rules.d/99-rig-vfio.rules"
+
+
+def test_udev_changes_a_node_that_is_granted(host):
+    lease = host.acquire(NIC, user="alice")
+    node = f"/dev/vfio/{host.group(NIC)}"
+    acl = host.output(f"getfacl --omit-header --absolute-names {node}")
+    assert "user:alice:rw-" in acl
+    host.run(f"mkdir -p /run/udev/rules.d; echo 'SUBSYSTEM==\"vfio\", KERNEL==\"[0-9]*\", OWNER=\"bob\", MODE=\"0664\"' "
+             f"> {RULE}; udevadm control --reload")
+    try:
+        # as seen by somebody else: udev did what the rule says
+        host.run(f"udevadm trigger --action=change --settle {node}")
+        host.wait("the right of alice, and of nobody else, to come back", lambda: host.output(
+            f"getfacl --omit-header --absolute-names {node}; stat -c %U {node}") == f"{acl}\nroot")
+        assert "somebody else" in host.journal()
+        assert host.lease_state(lease) == "active"
+        assert "Permission denied" in host.run(f"exec 3<>{node}", user="bob", check=False)[1]
+        host.run(f"exec 3<>{node}", user="alice")
+    finally:
+        host.run(f"rm {RULE}; udevadm control --reload")
+    host.release(lease)
+    host.wait_free(NIC)
+
+
+def test_signals_tell_everybody(host):
+    lease = host.acquire(NIC)
+    monitor = host.start("busctl monitor --json=short --match \"type='signal',sender='org.dmaowner1'\" org.dmaowner1")
+    host.wait("the monitor", lambda: "Monitoring" in monitor.output or monitor.output)
+    host.run(HANDS["echo"].format(device=NIC))
+    host.wait("the signal", lambda: '"lost"' in monitor.output)
+    monitor.signal(15)
+    told = [json.loads(line) for line in monitor.output.splitlines() if line.startswith("{")]
+    assert any(f"/lease/{lease}" in message.get("path", "") for message in told)
+    assert any("/group/" in message.get("path", "") for message in told)
+    retry(host, NIC)
