@@ -310,6 +310,11 @@ static int append_options(sd_bus_message *m, const Options *o) {
                 if (r < 0)
                         return r;
         }
+        if (o->vfs > 0) {
+                r = sd_bus_message_append(m, "{sv}", "vfs", "u", (uint32_t)o->vfs);
+                if (r < 0)
+                        return r;
+        }
         if (o->has_uid) {
                 r = sd_bus_message_append(m, "{sv}", "uid", "u", (uint32_t)o->uid);
                 if (r < 0)

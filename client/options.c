@@ -97,6 +97,18 @@ static int add_alternative(Options *o, const char *value) {
         return 0;
 }
 
+static int set_vfs(Options *o, const char *value) {
+        unsigned long long number;
+        int r = parse_u64(value, 10, &number);
+
+        if (r < 0)
+                return r;
+        if (number == 0 || number > UINT16_MAX)
+                return -ERANGE;
+        o->vfs = (unsigned)number;
+        return 0;
+}
+
 typedef struct OptionInfo {
         const char *name;
         const char *usage, *help;
@@ -142,6 +154,8 @@ static const OptionInfo infos[] = {
           OPTIONS_REQUEST, .flag = offsetof(Options, force) },
         { "uid", "--uid=USER", "number or name of the user that may open the nodes (root only)",
           OPTIONS_REQUEST, .set = set_uid },
+        { "vfs", "--vfs=NUMBER", "make so many virtual functions of the device, and take these",
+          OPTIONS_REQUEST, .set = set_vfs },
         { "holder", "--holder=WHAT",
           "lifeline (default) or connection: the lease lasts as long as\n"
           "this command; process: as --pid; none: until released",

@@ -54,6 +54,7 @@ struct Options {
         bool qemu, cloud_hypervisor;
         const char *alternatives[OPTIONS_ALTERNATIVES]; /* devices with blanks between */
         size_t n_alternatives;
+        unsigned vfs;    /* 0: not given */
         pid_t pid;       /* 0: not given */
         char **operands; /* into argv */
         size_t n_operands;

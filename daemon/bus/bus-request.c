@@ -155,6 +155,20 @@ static int read_uid(Reader *r, sd_bus_message *m) {
         return 0;
 }
 
+static int read_vfs(Reader *r, sd_bus_message *m) {
+        uint32_t vfs;
+        int q = sd_bus_message_read(m, "u", &vfs);
+
+        if (q < 0)
+                return q;
+        if (vfs == 0 || vfs > UINT16_MAX)
+                return fault_set(r->fault, ERROR_INVALID_ARGS,
+                                 "vfs is %u: the number of virtual functions is from 1 to %d", vfs,
+                                 UINT16_MAX);
+        r->request->terms.vfs = vfs;
+        return 0;
+}
+
 static int read_force(Reader *r, sd_bus_message *m) {
         int force;
         int q = sd_bus_message_read(m, "b", &force);
@@ -212,6 +226,7 @@ static const struct Option {
         { "reset", "s", read_reset },
         { "ttl", "t", read_ttl },
         { "uid", "u", read_uid },
+        { "vfs", "u", read_vfs },
         { "wait", "t", read_wait },
 };
 

@@ -5,6 +5,7 @@
 #include "bus/bus-internal.h"
 #include "core/queue.h"
 #include "core/use.h"
+#include "core/vfs.h"
 #include "manager/process.h"
 #include "util/strings.h"
 
@@ -65,7 +66,8 @@ static int append_groups(sd_bus_message *m, const void *object, const Caller *ca
 
         /* one of the two is empty */
         for (size_t i = 0; r >= 0 && i < l->n_groups; i++)
-                r = sd_bus_message_append(m, "u", l->groups[i]->id);
+                if (!group_pf(l->groups[i])) /* held for the VFs' sake, not for the holder */
+                        r = sd_bus_message_append(m, "u", l->groups[i]->id);
         for (size_t i = 0; r >= 0 && i < l->n_wanted; i++)
                 r = sd_bus_message_append(m, "u", l->wanted[i]->id);
         return r < 0 ? r : sd_bus_message_close_container(m);

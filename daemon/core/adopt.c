@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/registry-private.h"
+#include "core/vfs.h"
 #include "util/strings.h"
 
 int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *owner,
@@ -31,21 +32,40 @@ int registry_adopt_owed(Group *g, const char *type) {
         return str_set(&g->owed_type, type);
 }
 
+/* A lease with VFs counts on the group of their PF too, on other terms. */
+static int request_name_pf(Request *request) {
+        const char *pf = request->terms.pf;
+
+        return !pf || strv_contains(request->devices, pf) ? 0 : strv_extend(&request->devices, pf);
+}
+
+static bool group_serves(const Group *g, const Request *request) {
+        Request vfs = *request;
+
+        if (g->terms.vfs > 0)
+                return g->terms.vfs == request->terms.vfs && str_eq(g->terms.pf, request->terms.pf);
+        vfs.terms.vfs = 0;
+        return !group_conflict(g, &vfs);
+}
+
 /* The groups that the lease still has a right on. -ECANCELED with the fault set: none. */
 static int find_groups(Registry *r, const Request *request, Group ***ret, size_t *ret_n,
                        Fault *fault) {
         _cleanup_free_ Group **groups = NULL;
+        _cleanup_request_ Request all = REQUEST_NULL;
         size_t n;
         int k;
 
-        k = registry_resolve(r, request, &groups, &n, fault);
+        if (request_copy(&all, request) < 0 || request_name_pf(&all) < 0)
+                return fault_set_oom(fault);
+        k = registry_resolve(r, &all, &groups, &n, fault);
         if (k < 0)
                 return k;
         for (size_t i = 0; i < n; i++) {
                 Group *g = groups[i];
 
                 if ((g->state != GROUP_CLAIMING && g->state != GROUP_OWNED) ||
-                    group_conflict(g, request))
+                    !group_serves(g, request))
                         return fault_set(fault, ERROR_LOST,
                                          "IOMMU group %u is no longer this lease's after the daemon "
                                          "was started again",
@@ -71,6 +91,8 @@ static int find_wanted(Registry *r, const Request *request, Lease *l, Changes *c
 }
 
 static LeaseState state_by_groups(const Lease *l) {
+        if (lease_awaits_vfs(l))
+                return LEASE_ACTIVATING;
         for (size_t i = 0; i < l->n_groups; i++)
                 if (l->groups[i]->state != GROUP_OWNED)
                         return LEASE_ACTIVATING;

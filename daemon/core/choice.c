@@ -6,6 +6,7 @@
 
 #include "core/planner-private.h"
 #include "core/selector.h"
+#include "core/vfs.h"
 #include "util/strings.h"
 
 #define NONE  SIZE_MAX
@@ -65,6 +66,7 @@ static Request request_for(const Request *request, char **devices) {
         Request one = *request;
 
         one.devices = devices;
+        one.terms.pf = one.terms.vfs > 0 ? devices[0] : NULL; /* of VFs that are to be made */
         return one;
 }
 
@@ -75,9 +77,8 @@ static const Device *find_avoided(const Group *g, const Plan *plan, const Reques
                         return d;
                 if (request->force || str_empty(d->in_use))
                         continue;
-                for (size_t i = 0; i < plan->n; i++)
-                        if (str_eq(plan->steps[i].device, d->facts.name))
-                                return d;
+                if (plan_disturbs(plan, d->facts.name))
+                        return d;
         }
         return NULL;
 }
@@ -86,10 +87,11 @@ static const Device *find_avoided(const Group *g, const Plan *plan, const Reques
 static int check_group(const Group *g, const Request *request, char *const *avoid,
                        unsigned *ret_cost, Fault *fault) {
         _cleanup_obstacles_ Obstacles obstacles = OBSTACLES_NULL;
+        const Terms terms = request_terms(request);
         _cleanup_plan_ Plan plan = PLAN_NULL;
         const Device *d;
 
-        if (plan_claim(g, &request->owner, &request->terms, request->uid, request->force, &plan,
+        if (plan_claim(g, &request->owner, &terms, request->uid, request->force, &plan,
                        &obstacles) < 0)
                 return fault_set_oom(fault);
         if (obstacles.n > 0)
@@ -118,7 +120,7 @@ static int check_device(const Choice *c, const Device *d, unsigned *ret_cost, Fa
         if (r < 0)
                 return r;
         if (d->group->count == 0)
-                return check_group(d->group, c->request, c->avoid, ret_cost, fault);
+                return check_group(d->group, &one, c->avoid, ret_cost, fault);
         /* also one that could be shared: what is asked for is a free one */
         who = group_describe_owner(d->group);
         if (!who)
@@ -361,7 +363,7 @@ static int check_names(const Choice *c, char **names, Fault *fault) {
         r = registry_check(c->r, &all, &groups, &n, fault);
         for (size_t i = 0; r == 0 && i < n; i++)
                 if (groups[i]->count == 0)
-                        r = check_group(groups[i], c->request, c->avoid, &cost, fault);
+                        r = check_group(groups[i], &all, c->avoid, &cost, fault);
         return r;
 }
 
@@ -428,7 +430,7 @@ static int note_refusal(Fault *all, const Fault *one) {
         return 0;
 }
 
-int registry_choose(Registry *r, Request *request, char *const *avoid, Fault *fault) {
+static int choose(Registry *r, Request *request, char *const *avoid, Fault *fault) {
         _cleanup_fault_ Fault all = FAULT_NULL;
         int k;
 
@@ -454,4 +456,10 @@ int registry_choose(Registry *r, Request *request, char *const *avoid, Fault *fa
                         return fault_set(fault, one.code, "%s", one.message);
         }
         return fault_set(fault, all.code, "%s", all.message);
+}
+
+int registry_choose(Registry *r, Request *request, char *const *avoid, Fault *fault) {
+        int k = choose(r, request, avoid, fault);
+
+        return k < 0 ? k : registry_settle_vfs(r, request, fault);
 }

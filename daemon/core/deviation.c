@@ -2,6 +2,7 @@
 /* Is a group as the terms of its leases say? Where it is not, while no step of ours is under way, somebody
  * else has changed it. */
 #include "core/planner-private.h"
+#include "core/vfs.h"
 #include "util/strings.h"
 
 /* What is not as it should be. All NULL: nothing. */
@@ -66,6 +67,8 @@ static bool find_type(const Group *g, const Terms *t, Deviation *ret) {
 bool group_is_switched(const Group *g, const Terms *t) {
         Deviation ignored;
 
+        if (!vfs_are_made(g, t))
+                return false;
         for (const Device *d = g->devices; d; d = d->next)
                 if (find_driver(g, d, t, &ignored))
                         return false;
@@ -84,8 +87,14 @@ int group_deviation(const Group *g, char **ret) {
         const char *is, *should;
 
         *ret = NULL;
-        if (!find_deviation(g, &g->terms, &v))
-                return 0;
+        if (!find_deviation(g, &g->terms, &v)) {
+                if (vfs_are_made(g, &g->terms))
+                        return 0;
+                *ret = str_format("the number of virtual functions of %s was %u and is %u now",
+                                  g->terms.pf, g->terms.vfs,
+                                  group_pf(g) ? group_pf(g)->facts.num_vfs : 0);
+                return *ret ? 0 : -ENOMEM;
+        }
         is = str_empty(v.is) ? "none" : v.is;
         should = str_empty(v.should) ? "none" : v.should;
         if (v.joined)

@@ -28,6 +28,8 @@ int device_facts_copy(DeviceFacts *to, const DeviceFacts *from) {
                 .group = from->group,
                 .numa_node = from->numa_node,
                 .num_vfs = from->num_vfs,
+                .total_vfs = from->total_vfs,
+                .vf_autoprobe = from->vf_autoprobe,
                 .bridge = from->bridge,
                 .strict_type = from->strict_type,
         };
@@ -56,8 +58,9 @@ bool device_facts_equal(const DeviceFacts *a, const DeviceFacts *b) {
                a->group == b->group && a->numa_node == b->numa_node &&
                str_eq(a->driver, b->driver) && str_eq(a->driver_override, b->driver_override) &&
                str_eq(a->vfio_module, b->vfio_module) && str_eq(a->vfio_driver, b->vfio_driver) &&
-               a->num_vfs == b->num_vfs && str_eq(a->physfn, b->physfn) && a->bridge == b->bridge &&
-               str_eq(a->reset_methods, b->reset_methods) &&
+               a->num_vfs == b->num_vfs && a->total_vfs == b->total_vfs &&
+               a->vf_autoprobe == b->vf_autoprobe && str_eq(a->physfn, b->physfn) &&
+               a->bridge == b->bridge && str_eq(a->reset_methods, b->reset_methods) &&
                str_eq(a->default_domain_type, b->default_domain_type) &&
                a->strict_type == b->strict_type;
 }

@@ -28,6 +28,8 @@ typedef struct DeviceFacts {
         char *vfio_module;         /* best VFIO module by modules.alias, NULL: none matches */
         char *vfio_driver;         /* the driver that module registers: "vfio-pci" */
         unsigned num_vfs;          /* VFs enabled on this PF */
+        unsigned total_vfs;        /* that it can have; 0: no SR-IOV */
+        bool vf_autoprobe;         /* drivers may bind its VFs when they appear */
         char *physfn;              /* name of the PF of a VF, else NULL */
         bool bridge;               /* header type is not that of an endpoint */
         char *reset_methods;       /* "flr bus": those of reset_method; "": none; NULL: unknown */

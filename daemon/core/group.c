@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/registry-private.h"
+#include "core/vfs.h"
 #include "util/strings.h"
 
 /* Owner and terms of a claim that has not begun. */
@@ -79,6 +80,11 @@ int device_set_record(Device *d, const char *driver, const char *driver_override
         return 0;
 }
 
+void device_set_vf_record(Device *d, unsigned num_vfs, bool vf_autoprobe) {
+        d->record.num_vfs = num_vfs;
+        d->record.vf_autoprobe = vf_autoprobe;
+}
+
 bool group_may_be_claimed(const Group *g, OwnerKind kind) {
         return g->state == GROUP_FREE || (g->state == GROUP_QUARANTINED && kind == OWNER_KIND_USER);
 }
@@ -121,9 +127,11 @@ int group_prepare_claim(Group *g, const Request *request) {
         if (owner_copy(&g->owner, &request->owner) < 0 || terms_copy(&g->terms, &terms) < 0 ||
             str_set(&g->recorded_type, type) < 0)
                 return -ENOMEM;
-        for (Device *d = g->devices; d; d = d->next)
+        for (Device *d = g->devices; d; d = d->next) {
                 if (device_set_record(d, d->facts.driver, d->facts.driver_override) < 0)
                         return -ENOMEM;
+                device_set_vf_record(d, d->facts.num_vfs, d->facts.vf_autoprobe);
+        }
         g->node_uid = request->uid;
         return 0;
 }
@@ -146,6 +154,7 @@ int group_record_again(Group *g, const DeviceFacts *facts) {
         if (!str_eq(d->facts.default_domain_type, facts->default_domain_type) &&
             str_set(&g->recorded_type, facts->default_domain_type) < 0)
                 return -ENOMEM;
+        device_set_vf_record(d, facts->num_vfs, facts->vf_autoprobe);
         return device_set_record(d, facts->driver, facts->driver_override);
 }
 
@@ -251,6 +260,8 @@ int group_drop_leases(Registry *r, Group *g, LeaseState state, const Fault *why,
 }
 
 static bool lease_is_switched(const Lease *l) {
+        if (lease_awaits_vfs(l))
+                return false;
         for (size_t i = 0; i < l->n_groups; i++)
                 if (l->groups[i]->state != GROUP_OWNED)
                         return false;

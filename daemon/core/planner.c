@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/planner-private.h"
+#include "core/vfs.h"
 #include "util/strings.h"
 
 void obstacles_clear(Obstacles *o) {
@@ -351,6 +352,8 @@ int plan_claim(const Group *g, const Owner *owner, const Terms *terms, uid_t nod
         _cleanup_plan_ Plan p = PLAN_NULL;
         size_t known = obstacles->n;
 
+        if (terms->vfs > 0)
+                return plan_make_vfs(g, terms, ret, obstacles);
         if (g->state != GROUP_OWNED || !group_is_switched(g, terms)) {
                 if ((type && check_type(g, type, obstacles) < 0) ||
                     check_alone(g, terms, obstacles) < 0 ||
@@ -372,6 +375,15 @@ int plan_claim(const Group *g, const Owner *owner, const Terms *terms, uid_t nod
 
 static int name_compare(const void *a, const void *b) {
         return device_name_compare(*(char *const *)a, *(char *const *)b);
+}
+
+bool plan_disturbs(const Plan *plan, const char *device) {
+        for (size_t i = 0; i < plan->n; i++)
+                if (str_eq(plan->steps[i].device, device) &&
+                    plan->steps[i].kind != STEP_SET_VF_AUTOPROBE &&
+                    plan->steps[i].kind != STEP_SET_NUM_VFS)
+                        return true;
+        return false;
 }
 
 int plan_devices(const Plan *plan, char ***ret_devices) {

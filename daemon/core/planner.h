@@ -47,6 +47,8 @@ int plan_restore(const Group *g, const Policy *policy, Plan *ret);
 
 /* The devices that steps of the plan change: what must be inspected first. Sorted. */
 int plan_devices(const Plan *plan, char ***ret_devices);
+/* Does the plan take something from those who use the device? Making VFs does not. */
+bool plan_disturbs(const Plan *plan, const char *device);
 
 /* Does the group look, by its devices' facts, as its terms say it should? For recovery and to
  * see foreign meddling. */

@@ -38,6 +38,8 @@ typedef struct Terms {
         char **devices;            /* those it is wished for, NULL: all that are no bridges */
         char *default_domain_type; /* wished, NULL: as it is */
         char *reset;               /* "auto" (NULL means the same), "none", or a method */
+        unsigned vfs;              /* to be made first, and leased instead of the PF; 0: none */
+        char *pf;                  /* whose VFs these are, also on the VFs' own groups */
 } Terms;
 
 typedef struct Request {
@@ -81,6 +83,8 @@ typedef struct HostRecord {
         bool valid;
         char *driver;
         char *driver_override;
+        unsigned num_vfs;
+        bool vf_autoprobe;
 } HostRecord;
 
 /* What the policy says of a device (core/use.h). */
@@ -273,6 +277,7 @@ int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *o
 /* -EINVAL: the group is not free any more, or its type has been changed. */
 int registry_adopt_owed(Group *g, const char *type);
 int device_set_record(Device *d, const char *driver, const char *driver_override);
+void device_set_vf_record(Device *d, unsigned num_vfs, bool vf_autoprobe);
 int registry_adopt_done(Registry *r, Changes *c);
 
 /* From now on steps of the claim change the group. Until then the records follow what is seen, so

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/registry-private.h"
+#include "core/vfs.h"
 #include "util/strings.h"
 
 void owner_clear(Owner *o) {
@@ -23,17 +24,21 @@ void terms_clear(Terms *t) {
         free(t->default_domain_type);
         free(t->reset);
         (void)strv_free(t->devices);
+        free(t->pf);
         *t = (Terms){ .kind = _OWNER_KIND_INVALID };
 }
 
 int terms_copy(Terms *to, const Terms *from) {
-        Terms copy = { .kind = from->kind, .access = from->access, .interface = from->interface };
+        Terms copy = { .kind = from->kind,
+                       .access = from->access,
+                       .interface = from->interface,
+                       .vfs = from->vfs };
 
         if (from->devices && !(copy.devices = strv_copy(from->devices)))
                 return -ENOMEM;
         if (str_set(&copy.driver, from->driver) < 0 ||
             str_set(&copy.default_domain_type, from->default_domain_type) < 0 ||
-            str_set(&copy.reset, from->reset) < 0) {
+            str_set(&copy.reset, from->reset) < 0 || str_set(&copy.pf, from->pf) < 0) {
                 terms_clear(&copy);
                 return -ENOMEM;
         }
@@ -45,6 +50,8 @@ int terms_copy(Terms *to, const Terms *from) {
 Terms request_terms(const Request *r) {
         Terms terms = r->terms;
 
+        if (terms.vfs > 0)
+                return terms_of_pf(&terms);
         terms.devices = str_empty(terms.driver) ? NULL : r->devices;
         return terms;
 }
@@ -187,5 +194,12 @@ int request_validate(const Request *r, Fault *fault) {
                                  PRIORITY_MIN, PRIORITY_MAX);
         if (strv_length(r->devices) == 0)
                 return fault_set(fault, ERROR_INVALID_ARGS, "No device is named");
+        if (t->vfs > 0 && strv_length(r->devices) != 1)
+                return fault_set(fault, ERROR_INVALID_ARGS,
+                                 "Virtual functions are made for one device of a request only");
+        if (t->vfs > 0 && t->kind == OWNER_KIND_DMA_API && str_empty(t->driver))
+                return fault_set(fault, ERROR_INVALID_ARGS,
+                                 "Virtual functions that are made have no driver: kind dma-api "
+                                 "needs the name of one");
         return validate_driver(t, fault);
 }

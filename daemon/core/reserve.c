@@ -2,6 +2,7 @@
 #include <limits.h>
 
 #include "core/registry-private.h"
+#include "core/vfs.h"
 #include "util/strings.h"
 
 static int name_compare(const void *a, const void *b) {
@@ -122,6 +123,8 @@ static bool driver_is_for(const Group *g, const Request *request) {
 const char *group_conflict(const Group *g, const Request *request) {
         const Terms *have = &g->terms, *want = &request->terms;
 
+        if (have->vfs > 0 || want->vfs > 0)
+                return "as the device that virtual functions are made of";
         if (have->kind != want->kind)
                 return "as another kind of owner";
         if (have->kind == OWNER_KIND_DMA_API)
@@ -227,16 +230,18 @@ static int refuse_reserved(const Group *g, const Lease *waiter, Fault *fault) {
 }
 
 int group_check(const Group *g, const Request *request, unsigned long long seq, Fault *fault) {
+        const OwnerKind kind =
+                request_terms(request).kind; /* of the PF's group, if VFs are wanted */
         const char *conflict;
         const Lease *waiter;
         int k;
 
-        k = refuse_unavailable(g, request->terms.kind, fault);
+        k = refuse_unavailable(g, kind, fault);
         if (k == 0 && g->count == 0)
                 k = group_check_gate(g, &request->owner, fault);
         if (k < 0)
                 return k;
-        conflict = group_may_be_claimed(g, request->terms.kind) ? NULL : group_conflict(g, request);
+        conflict = group_may_be_claimed(g, kind) ? NULL : group_conflict(g, request);
         if (conflict)
                 return refuse_held(g, conflict, fault);
         waiter = group_held_back_by(g, request, seq);
@@ -257,6 +262,8 @@ static int find_groups(Registry *r, const Request *request, Group ***ret_groups,
         k = registry_resolve(r, request, &groups, &n, fault);
         for (size_t i = 0; k == 0 && i < n; i++)
                 k = group_check_protected(groups[i], fault);
+        if (k == 0)
+                k = registry_check_vfs(r, request, fault);
         if (k < 0)
                 return k;
         for (size_t i = 0; k == 0 && i < n; i++)
@@ -296,11 +303,13 @@ int group_reserve_lease(Group *g) {
 }
 
 int groups_prepare(Group **groups, size_t n, const Request *request, Changes *c) {
+        const OwnerKind kind = request_terms(request).kind;
+
         if (changes_reserve(c, n, 1, 0) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++)
                 if (group_reserve_lease(groups[i]) < 0 ||
-                    (group_may_be_claimed(groups[i], request->terms.kind) &&
+                    (group_may_be_claimed(groups[i], kind) &&
                      group_prepare_claim(groups[i], request) < 0))
                         return -ENOMEM;
         return 0;
@@ -312,9 +321,11 @@ void groups_unprepare(Group **groups, size_t n) {
 }
 
 void lease_take_groups(Lease *l, Changes *c) {
+        const OwnerKind kind = request_terms(&l->request).kind;
+
         l->state = LEASE_ACTIVE;
         for (size_t i = 0; i < l->n_groups; i++) {
-                if (group_may_be_claimed(l->groups[i], l->request.terms.kind))
+                if (group_may_be_claimed(l->groups[i], kind))
                         group_begin_claim(l->groups[i], c);
                 if (l->groups[i]->state == GROUP_CLAIMING)
                         l->state = LEASE_ACTIVATING;

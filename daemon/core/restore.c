@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/planner-private.h"
+#include "core/vfs.h"
 #include "util/strings.h"
 
 /* Going from DMA-FQ back to DMA needs a moment without a driver, which a live host driver is not
@@ -143,7 +144,7 @@ bool plan_keeps(const Group *g, const Policy *policy) {
         bool on_vfio = false;
 
         if (g->give_back || !g->recorded || g->terms.kind != OWNER_KIND_USER ||
-            !policy_for_group(policy, g).keep)
+            g->terms.pf /* VFs that go with their lease */ || !policy_for_group(policy, g).keep)
                 return false;
         for (const Device *d = g->devices; d; d = d->next)
                 on_vfio = on_vfio || driver_is_vfio(d->facts.driver);
@@ -242,7 +243,8 @@ int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
                         g->kept == KEPT_CLAIM ? g->kept_interface : claim_interface(g)) < 0 ||
             (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
             plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 ||
-            plan_moves(&p, &moves, STEP_BIND) < 0 || plan_last_overrides(&p, g, &moves) < 0)
+            plan_moves(&p, &moves, STEP_BIND) < 0 || plan_last_overrides(&p, g, &moves) < 0 ||
+            plan_remove_vfs(g, &p) < 0)
                 return -ENOMEM;
         /* once: what a probe was tried on in vain is nothing that is left to do */
         if ((p.n > 0 || g->state == GROUP_DRAINING) && plan_moves(&p, &moves, STEP_PROBE) < 0)

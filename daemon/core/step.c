@@ -23,6 +23,8 @@ static const char *const step_kinds[_STEP_KIND_MAX] = {
         [STEP_RELEASE] = "release",
         [STEP_SCRUB] = "scrub",
         [STEP_RESET] = "reset",
+        [STEP_SET_VF_AUTOPROBE] = "set-vf-autoprobe",
+        [STEP_SET_NUM_VFS] = "set-num-vfs",
 };
 DEFINE_STRING_TABLE(step_kind, StepKind, step_kinds, _STEP_KIND_INVALID);
 
@@ -91,6 +93,11 @@ char *step_describe(const Step *s) {
                 return str_format("clean %s by its unit", device);
         case STEP_RESET:
                 return str_format("reset %s (%s)", device, value);
+        case STEP_SET_VF_AUTOPROBE:
+                return str_format("let drivers %sbind new virtual functions of %s",
+                                  str_eq(value, "0") ? "not " : "", device);
+        case STEP_SET_NUM_VFS:
+                return str_format("set the number of virtual functions of %s to %s", device, value);
         case _STEP_KIND_MAX:
         case _STEP_KIND_INVALID:
                 break;

@@ -33,6 +33,8 @@ typedef enum StepKind {
         STEP_RELEASE, /* done by the daemon: closes the files it keeps */
         STEP_SCRUB,   /* runs the unit that cleans a device for its next owner */
         STEP_RESET,   /* value: "auto" or a method of reset_method */
+        STEP_SET_VF_AUTOPROBE, /* value: "0" or "1"; of a PF */
+        STEP_SET_NUM_VFS,      /* value: how many; those that have a driver do not go */
         _STEP_KIND_MAX,
         _STEP_KIND_INVALID = -1,
 } StepKind;

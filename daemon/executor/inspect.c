@@ -10,6 +10,7 @@
 #include "executor/group.h"
 #include "executor/holders.h"
 #include "executor/network.h"
+#include "executor/vfs.h"
 #include "util/strings.h"
 
 #define WALK_DEPTH_MAX   24
@@ -238,56 +239,13 @@ static int walk(Walk *w, const char *path, unsigned depth) {
 }
 
 /* Taking the driver of a PF away removes its VFs. */
-static int inspect_vf(Walk *w, const char *vf) {
-        _cleanup_free_ char *driver = NULL, *group = NULL, *holders = NULL;
-        unsigned long long id;
-        int r;
-
-        r = device_driver(w->s, vf, &driver);
-        if (r < 0 || !driver)
-                return r;
-        if (driver_is_vfio(driver)) {
-                r = sysfs_link_namef(w->s, &group, "sys/bus/pci/devices/%s/iommu_group", vf);
-                if (r >= 0)
-                        r = parse_u64(group, 10, &id);
-                if (r >= 0)
-                        r = holders_describe(w->s, (unsigned)id, HOLDERS_OF_ANY, NULL, false,
-                                             &holders);
-                if (r < 0)
-                        return r;
-        }
-        if (holders)
-                return obstacles_add(w->obstacles, OBSTACLE_VF_OPEN, w->device,
-                                     "its virtual function %s is open in %s: removing it would hang "
-                                     "all hot plugging of PCI",
-                                     vf, holders);
-        return obstacles_add(w->obstacles, "vfs-in-use", w->device,
-                             "its virtual function %s is bound to %s", vf, driver);
-}
-
-/* sriov_numvfs would tell how many there are, but reading that can hang. */
 static int inspect_vfs(Walk *w) {
-        _cleanup_(strv_freep) char **entries = NULL;
-        unsigned n = 0;
+        unsigned n;
         int r;
 
-        r = sysfs_listf(w->s, &entries, "sys/bus/pci/devices/%s", w->device);
-        if (r < 0)
+        r = vfs_inspect(w->s, w->device, w->obstacles, &n);
+        if (r < 0 || n == 0)
                 return r;
-        for (char **e = entries; *e; e++) {
-                _cleanup_free_ char *vf = NULL;
-
-                if (!str_starts(*e, "virtfn"))
-                        continue;
-                n++;
-                r = sysfs_link_namef(w->s, &vf, "sys/bus/pci/devices/%s/%s", w->device, *e);
-                if (r >= 0)
-                        r = inspect_vf(w, vf);
-                if (r < 0)
-                        return r;
-        }
-        if (n == 0)
-                return 0;
         return obstacles_add(w->obstacles, "vfs-enabled", w->device,
                              "it has %u virtual functions, which would go away", n);
 }

@@ -16,6 +16,7 @@
 #include "executor/rules.h"
 #include "executor/scrub.h"
 #include "executor/steps.h"
+#include "executor/vfs.h"
 #include "util/strings.h"
 
 /* Locks of open file descriptions: they can be asked for without being taken, and end with the
@@ -129,6 +130,10 @@ static int perform(Run *run) {
                 return step_reset(run);
         case STEP_SCRUB:
                 return step_scrub(run);
+        case STEP_SET_VF_AUTOPROBE:
+                return step_set_vf_autoprobe(run);
+        case STEP_SET_NUM_VFS:
+                return step_set_num_vfs(run);
         case STEP_WAIT_NODE:
         case STEP_RELEASE:
         case _STEP_KIND_MAX:

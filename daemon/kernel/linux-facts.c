@@ -120,6 +120,26 @@ static int count_vfs(const Sysfs *s, DeviceFacts *facts) {
         return 0;
 }
 
+/* Neither file is there without SR-IOV. */
+static int read_sriov(const Sysfs *s, DeviceFacts *facts) {
+        _cleanup_free_ char *total = NULL, *autoprobe = NULL;
+        unsigned long long n = 0;
+        int r;
+
+        r = sysfs_readf(s, &total, "sys/bus/pci/devices/%s/sriov_totalvfs", facts->name);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        r = sysfs_readf(s, &autoprobe, "sys/bus/pci/devices/%s/sriov_drivers_autoprobe",
+                        facts->name);
+        if (r == 0)
+                r = parse_u64(total, 10, &n);
+        if (r < 0)
+                return r;
+        facts->total_vfs = (unsigned)n;
+        facts->vf_autoprobe = str_eq(autoprobe, "1");
+        return 0;
+}
+
 /* By modules.alias, which is read again if modules were installed since. */
 static int find_vfio_module(FactsReader *f, const char *modalias, const char **ret) {
         struct timespec changed;
@@ -206,7 +226,7 @@ static int read_all(FactsReader *f, DeviceFacts *facts) {
             (r = read_link(s, name, "driver", &facts->driver)) < 0 ||
             (r = read_link(s, name, "physfn", &facts->physfn)) < 0 ||
             (r = read_group(s, facts)) < 0 || (r = count_vfs(s, facts)) < 0 ||
-            (r = read_resets(s, facts)) < 0)
+            (r = read_resets(s, facts)) < 0 || (r = read_sriov(s, facts)) < 0)
                 return r;
         facts->vendor = (uint16_t)vendor;
         facts->model = (uint16_t)model;

@@ -91,6 +91,12 @@ static bool put_in_use(json_object *to, const Obstacles *in_use) {
         return list;
 }
 
+static bool put_sriov(json_object *o, const SimDevice *d) {
+        return put_int(o, "total_vfs", d->facts.total_vfs) &&
+               put_hex(o, "vf_device", 4, d->vf_model) &&
+               put(o, "vf_autoprobe", json_object_new_boolean(d->facts.vf_autoprobe));
+}
+
 static bool put_device(json_object *to, const SimDevice *d) {
         const DeviceFacts *f = &d->facts;
         json_object *o = put_object(to, NULL);
@@ -104,7 +110,7 @@ static bool put_device(json_object *to, const SimDevice *d) {
                put_string(o, "driver_override", f->driver_override) &&
                put_strings(o, "matches", d->matches) &&
                put(o, "vfio_driver", json_object_new_string(f->vfio_driver ? f->vfio_driver : "")) &&
-               put_string(o, "physfn", f->physfn) &&
+               put_string(o, "physfn", f->physfn) && (f->total_vfs == 0 || put_sriov(o, d)) &&
                put(o, "bridge", json_object_new_boolean(f->bridge)) &&
                put_strings(o, "reset", d->reset) &&
                (!d->remembered || put_strings(o, "remembered", d->remembered)) &&

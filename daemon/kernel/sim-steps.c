@@ -56,16 +56,23 @@ static int add_vf_obstacles(const SimDevice *vf, const char *device, Obstacles *
                              vf->facts.name, vf->facts.driver);
 }
 
-/* What stands in the way of taking the driver away. */
-static int inspect(Sim *sim, const SimDevice *d, Obstacles *ret) {
+static int add_vfs_obstacles(Sim *sim, const SimDevice *d, Obstacles *o) {
         int r = 0;
 
-        if (!d->facts.driver)
-                return 0;
         for (const SimDevice *vf = d->facts.num_vfs > 0 ? sim->devices : NULL; vf && r >= 0;
              vf = vf->hh.next)
                 if (str_eq(vf->facts.physfn, d->facts.name))
-                        r = add_vf_obstacles(vf, d->facts.name, ret);
+                        r = add_vf_obstacles(vf, d->facts.name, o);
+        return r;
+}
+
+/* What stands in the way of taking the driver away. */
+static int inspect(Sim *sim, const SimDevice *d, Obstacles *ret) {
+        int r;
+
+        if (!d->facts.driver)
+                return 0;
+        r = add_vfs_obstacles(sim, d, ret);
         if (r >= 0 && d->facts.num_vfs > 0)
                 r = obstacles_add(ret, "vfs-enabled", d->facts.name,
                                   "it has %u virtual functions, which would go away",
@@ -455,6 +462,58 @@ static int run_reset(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, Step
         return d->pending != SIM_PENDING_NONE ? SIM_HANGS : 0;
 }
 
+static int check_sriov(const SimDevice *d, const Step *step, unsigned long long max,
+                       unsigned long long *value, StepResult *ret) {
+        int r;
+
+        if (d->facts.total_vfs == 0)
+                return refuse(ret, ENOTTY,
+                              str_format("%s has no virtual functions (SR-IOV)", d->facts.name));
+        r = parse_u64(step->value, 10, value);
+        if (r < 0 || *value > max)
+                return refuse(ret, r < 0 ? EINVAL : ERANGE,
+                              str_format("\"%.40s\" is no number from 0 to %llu", step->value, max));
+        return 0;
+}
+
+static int run_set_vf_autoprobe(Sim *sim, SimDevice *d, SimGroup *g, const Step *step,
+                                StepResult *ret) {
+        unsigned long long value;
+        int r = check_sriov(d, step, 1, &value, ret);
+
+        if (r < 0)
+                return r;
+        d->facts.vf_autoprobe = value;
+        sim_device_news(sim, d, SIM_SEEN);
+        return str_set(&ret->value, step->value);
+}
+
+static int run_set_num_vfs(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+        unsigned long long value;
+        int r = check_sriov(d, step, d->facts.total_vfs, &value, ret);
+
+        if (r < 0 || d->facts.num_vfs == value)
+                return r < 0 ? r : str_set(&ret->value, step->value);
+        r = add_vfs_obstacles(sim, d, &ret->obstacles);
+        if (r < 0)
+                return r;
+        if (ret->obstacles.n > 0)
+                return refuse(ret, EBUSY,
+                              str_format("%s is in use: %s", d->facts.name,
+                                         ret->obstacles.items[0].text));
+        if (d->facts.num_vfs > 0 && value > 0)
+                return refuse(ret, EBUSY,
+                              str_format("%s has %u virtual functions already", d->facts.name,
+                                         d->facts.num_vfs));
+        if (!d->facts.driver || driver_is_vfio(d->facts.driver))
+                return refuse(ret, EPERM,
+                              str_format("virtual functions are the business of the host's driver of "
+                                         "%s, which has %s",
+                                         d->facts.name, d->facts.driver ? d->facts.driver : "none"));
+        r = sim_device_set_num_vfs(sim, d, (unsigned)value);
+        return r != 0 ? r : str_set(&ret->value, step->value);
+}
+
 static const struct {
         StepRun run;
         bool device;       /* of one device; otherwise of a group, or of neither */
@@ -479,6 +538,9 @@ static const struct {
         [STEP_CLAIM] = { .on_files = run_claim },
         [STEP_SCRUB] = { run_scrub, .device = true },
         [STEP_RESET] = { run_reset, .device = true, .value = true, .in_kernel = true },
+        [STEP_SET_VF_AUTOPROBE] = { run_set_vf_autoprobe, .device = true, .value = true,
+                                    .in_kernel = true },
+        [STEP_SET_NUM_VFS] = { run_set_num_vfs, .device = true, .value = true, .in_kernel = true },
         /* STEP_RELEASE: the daemon closes its descriptors, and we see it */
 };
 

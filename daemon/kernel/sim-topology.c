@@ -162,6 +162,22 @@ static void read_ids(Reader *rd, const Place *at, json_object *o, DeviceFacts *f
         reader_bool(rd, at, o, "bridge", &f->bridge);
 }
 
+static void read_sriov(Reader *rd, const Place *at, json_object *o, SimDevice *d) {
+        const Place here = { .up = at, .key = "total_vfs" };
+        int64_t total = 0;
+        uint64_t id = 0;
+
+        d->vf_model = d->facts.model;
+        if (reader_int(rd, at, o, "total_vfs", 0, UINT16_MAX, &total))
+                d->facts.total_vfs = (unsigned)total;
+        if (reader_digits(rd, at, o, "vf_device", 16, UINT16_MAX, &id))
+                d->vf_model = (unsigned)id;
+        d->facts.vf_autoprobe = d->facts.total_vfs > 0;
+        reader_bool(rd, at, o, "vf_autoprobe", &d->facts.vf_autoprobe);
+        if (rd->error == 0 && d->facts.total_vfs > 0 && d->facts.physfn)
+                reader_fail(rd, &here, "a VF has no VFs of its own");
+}
+
 /* The best VFIO driver, "" for none, and the module that it is in. */
 static void read_vfio_driver(Reader *rd, const Place *at, Sim *sim, json_object *o, DeviceFacts *f) {
         const Place here = { .up = at, .key = "vfio_driver" };
@@ -252,6 +268,7 @@ SimDevice *sim_topology_device(Reader *rd, const Place *at, Sim *sim, json_objec
         read_vfio_driver(rd, at, sim, o, f);
         read_drivers_of_device(rd, at, sim, o, d, ret_driver);
         reader_string(rd, at, o, "physfn", &f->physfn);
+        read_sriov(rd, at, o, d);
         reader_strings(rd, at, o, "reset", &d->reset);
         f->reset_methods = d->reset ? strv_join(d->reset, " ") : strdup("");
         if (!f->reset_methods)

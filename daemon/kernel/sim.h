@@ -75,6 +75,7 @@ typedef struct SimDevice {
         char **matches;    /* drivers whose id table has the device */
         char **reset;      /* reset methods */
         char **remembered; /* drivers that it had when a step first touched it */
+        unsigned vf_model; /* device id of the VFs of a PF */
         Obstacles in_use;
         SimPending pending;
         SimCdev cdev;
@@ -213,6 +214,8 @@ int sim_device_probe(Sim *sim, SimDevice *d);
 int sim_device_set_override(Sim *sim, SimDevice *d, const char *driver);
 bool sim_type_is_known(const char *type);
 int sim_group_set_type(Sim *sim, SimGroup *g, const char *type);
+/* A PF that has none gets so many, or loses all. */
+int sim_device_set_num_vfs(Sim *sim, SimDevice *d, unsigned n);
 int sim_module_load(Sim *sim, const char *module, char **ret_drivers);
 /* What hangs goes on by itself when it can. */
 void sim_device_unplug(Sim *sim, SimDevice *d);

@@ -196,20 +196,36 @@ static bool has_alternatives(const Inquiry *q) {
         return q->question.n_choices > 0 && q->avoid && q->obstacles.n > 0;
 }
 
-static void acquire_others(Inquiry *q, const Fault *why) {
-        _cleanup_request_ Request request = REQUEST_NULL;
-        _cleanup_close_ int pidfd = -EBADF;
-        _cleanup_fault_ Fault more = FAULT_NULL;
-        int r = drop_reservation(q, why);
+/* What cannot be planned is no better than what is in use. */
+static int avoid_obstacles(Inquiry *q) {
+        for (size_t i = 0; i < q->obstacles.n; i++)
+                if (!strv_contains(q->avoid, q->obstacles.items[i].device) &&
+                    strv_extend(&q->avoid, q->obstacles.items[i].device) < 0)
+                        return -ENOMEM;
+        return 0;
+}
 
-        if (r < 0)
-                log_error("Lease %s cannot be taken back: %s", q->lease, strerror(-r));
-        inquiry_reset(q);
-        if (q->pidfd >= 0)
-                pidfd = fcntl(q->pidfd, F_DUPFD_CLOEXEC, 3);
-        if ((q->pidfd >= 0 && pidfd < 0) || request_copy(&request, &q->question) < 0 ||
-            inquiry_begin(q, &request, &pidfd, &more) < 0)
-                refuse_acquire(q, why);
+/* Tries what is left, as long as it can be planned. */
+static void acquire_others(Inquiry *q, const Fault *why) {
+        while (has_alternatives(q)) {
+                _cleanup_request_ Request request = REQUEST_NULL;
+                _cleanup_close_ int pidfd = -EBADF;
+                _cleanup_fault_ Fault more = FAULT_NULL;
+                int r = drop_reservation(q, why);
+
+                if (r < 0)
+                        log_error("Lease %s cannot be taken back: %s", q->lease, strerror(-r));
+                inquiry_reset(q);
+                if (q->pidfd >= 0)
+                        pidfd = fcntl(q->pidfd, F_DUPFD_CLOEXEC, 3);
+                if ((q->pidfd >= 0 && pidfd < 0) || request_copy(&request, &q->question) < 0)
+                        break;
+                if (inquiry_begin(q, &request, &pidfd, &more) == 0)
+                        return;
+                if (!q->lease || avoid_obstacles(q) < 0)
+                        break;
+        }
+        refuse_acquire(q, why);
 }
 
 static void answer_acquire(Inquiry *q) {
@@ -223,10 +239,7 @@ static void answer_acquire(Inquiry *q) {
         else if (q->obstacles.n > 0 && !q->force)
                 fault_of_obstacles(&q->obstacles, ERROR_IN_USE, &why);
         if (fault_is_set(&why)) {
-                if (has_alternatives(q))
-                        acquire_others(q, &why);
-                else
-                        refuse_acquire(q, &why);
+                acquire_others(q, &why);
                 return;
         }
         l->answered = true;
@@ -340,6 +353,8 @@ static int take_answer(Inquiry *q, size_t n, const StepResult *result) {
         if (result->error == EAGAIN && q->retries < RETRIES)
                 return 0;
         q->answered[n] = true;
+        if (!plan_disturbs(&q->plan, device))
+                return 0; /* it is only looked at */
         if ((result->error != 0 || result->obstacles.n > 0) && strv_extend(&q->avoid, device) < 0)
                 return -ENOMEM;
         for (size_t i = 0; r == 0 && i < result->obstacles.n; i++) {
@@ -515,8 +530,12 @@ void manager_acquire(Manager *m, Request *request, int pidfd, AcquireDone done, 
         if (remember_question(q, request, holder) < 0) {
                 fault_set_oom(&why);
                 refuse_acquire(q, &why);
-        } else if (inquiry_begin(q, request, &holder, &why) < 0)
-                refuse_acquire(q, &why);
+        } else if (inquiry_begin(q, request, &holder, &why) < 0) {
+                if (q->lease && avoid_obstacles(q) == 0)
+                        acquire_others(q, &why);
+                else
+                        refuse_acquire(q, &why);
+        }
 }
 
 int manager_grant(Manager *m, Lease *l) {

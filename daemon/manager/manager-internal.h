@@ -10,6 +10,9 @@
 /* One request on its way to its answer (acquire.c). */
 typedef struct Inquiry Inquiry;
 
+/* A lease whose VFs have not all appeared (vfs.c). */
+typedef struct VfWait VfWait;
+
 struct Manager {
         sd_event *event;
         Registry *registry;
@@ -25,6 +28,7 @@ struct Manager {
         struct QueueRunner *queue;
         struct Patrol *patrol;
         Inquiry *inquiries; /* utlist, doubly linked */
+        VfWait *vf_waits;   /* the same */
 };
 
 /* manager.c: every change of the model goes through here: store first (intent before act), then the
@@ -123,6 +127,9 @@ int queue_runner_new(Manager *m, QueueRunner **ret);
 QueueRunner *queue_runner_free(QueueRunner *q);
 /* Something changed: somebody may have his turn. */
 void queue_kick(Manager *m);
+/* vfs.c: the group is a PF's, or has VFs, and changed: whoever waits for that looks again */
+void vfs_poke(Manager *m, const Group *changed);
+void vfs_end(Manager *m);
 
 /* recover.c */
 int manager_recover(Manager *m);

@@ -94,6 +94,8 @@ int manager_commit(Manager *m, Changes *c) {
                 gate_look_at(m, c->groups[i]);
                 patrol_note(m->patrol, c->groups[i]);
         }
+        for (size_t i = 0; i < c->n_groups; i++)
+                vfs_poke(m, c->groups[i]);
         for (size_t i = 0; i < c->n_leases; i++) {
                 if (c->leases[i]->userdata && holder_set_revocation(c->leases[i]) < 0)
                         log_error("Lease %s: out of memory", c->leases[i]->id);
@@ -265,6 +267,7 @@ Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
         inquiry_end_all(m);
+        vfs_end(m);
         inspector_free(m->inspector);
         queue_runner_free(m->queue);
         gate_free(m->gate);
@@ -309,6 +312,8 @@ int manager_start(Manager *m, Kernel *kernel) {
         r = manager_recover(m);
         if (r < 0)
                 return r;
+        for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
+                vfs_poke(m, g);
         for (Device *d = registry_devices(m->registry); d; d = d->hh.next)
                 refresh_use(m, d->facts.name);
         gate_look(m);

@@ -33,6 +33,7 @@ static int adopt_records(Manager *m, Group *g, StoredGroup *stored) {
                 r = device_set_record(d, record->driver, record->driver_override);
                 if (r < 0)
                         return r;
+                device_set_vf_record(d, record->num_vfs, record->vf_autoprobe);
         }
         return 0;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/refusal.h"
+#include "core/vfs.h"
 #include "manager/manager-internal.h"
 #include "util/log.h"
 #include "util/strings.h"
@@ -115,7 +116,9 @@ static uint64_t step_deadline(StepKind kind) {
         case STEP_BIND:
         case STEP_PROBE:
         case STEP_LOAD_MODULE:
+        case STEP_SET_VF_AUTOPROBE:
                 return 30 * SECOND;
+        case STEP_SET_NUM_VFS: /* a second for each of hundreds is not unheard of */
         case STEP_RESET:
         case STEP_RECLAIM:   /* unpinning a terabyte takes a while */
         case STEP_WAIT_NODE: /* udev may have many other events to handle first */
@@ -211,6 +214,7 @@ static int plan_look(const Group *g, Plan *ret) {
 
 /* Makes the plan for what is now and begins it. */
 static int switch_begin(Switch *s) {
+        _cleanup_free_ char *vfs = NULL;
         _cleanup_obstacles_ Obstacles obstacles = OBSTACLES_NULL;
         _cleanup_fault_ Fault why = FAULT_NULL;
         int r;
@@ -234,6 +238,11 @@ static int switch_begin(Switch *s) {
                 return r < 0 ? r : switch_run(s);
         }
         if (!s->claim) {
+                r = registry_vfs_in_use(s->m->registry, s->g, &vfs);
+                if (r < 0)
+                        return r;
+                if (vfs)
+                        return switch_retry_later(s, vfs);
                 r = plan_restore(s->g, s->m->policy, &s->plan);
                 return r < 0 ? r : switch_run(s);
         }
@@ -389,7 +398,9 @@ static int on_restore_step_failed(Switch *s, const Step *step, const StepResult 
         if (is_transient(result->error) || result->error == ETIMEDOUT)
                 return switch_retry_later(s, why.message);
         /* VFIO's file is still open somewhere: the kernel has it until it is closed */
-        if ((step->kind == STEP_UNBIND || step->kind == STEP_EVICT) && result->error == EBUSY)
+        if ((step->kind == STEP_UNBIND || step->kind == STEP_EVICT ||
+             step->kind == STEP_SET_NUM_VFS) &&
+            result->error == EBUSY)
                 return switch_retry_later(s, why.message);
         if (step->kind == STEP_RESET && result->error != ENOTTY && result->error != ENODEV)
                 return switch_fail_reset(s, &why);

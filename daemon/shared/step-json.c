@@ -24,6 +24,8 @@ static const struct {
         [STEP_REVOKE_NODE] = { .uid = true },
         [STEP_SCRUB] = { .device = true },
         [STEP_RESET] = { .device = true, .value = true },
+        [STEP_SET_VF_AUTOPROBE] = { .device = true, .value = true },
+        [STEP_SET_NUM_VFS] = { .device = true, .value = true },
 };
 
 /* Adds value, which is consumed; NULL is a lack of memory. */

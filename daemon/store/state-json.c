@@ -77,6 +77,9 @@ static json_object *terms_to_json(const Terms *t) {
                 put(&b, "devices", names_to_json(t->devices));
         put_string(&b, "default-domain-type", t->default_domain_type);
         put_string(&b, "reset", t->reset);
+        if (t->vfs > 0)
+                put_uint(&b, "vfs", t->vfs);
+        put_string(&b, "pf", t->pf);
         return builder_finish(&b);
 }
 
@@ -124,6 +127,10 @@ static json_object *record_to_json(const Device *d) {
         put_string(&b, "name", d->facts.name);
         put_string(&b, "driver", d->record.driver);
         put_string(&b, "driver-override", d->record.driver_override);
+        if (d->facts.total_vfs > 0) {
+                put_uint(&b, "num-vfs", d->record.num_vfs);
+                put_uint(&b, "vf-autoprobe", d->record.vf_autoprobe);
+        }
         return builder_finish(&b);
 }
 
@@ -274,6 +281,7 @@ static int get_devices(json_object *o, char ***ret, const char **ret_why) {
 }
 
 static int get_terms(json_object *o, Terms *ret, const char **ret_why) {
+        uint64_t vfs = 0;
         json_object *t;
         int r;
 
@@ -296,6 +304,12 @@ static int get_terms(json_object *o, Terms *ret, const char **ret_why) {
                 r = get_string(t, "default-domain-type", false, &ret->default_domain_type, ret_why);
         if (r == 0)
                 r = get_string(t, "reset", false, &ret->reset, ret_why);
+        if (r == 0)
+                r = get_string(t, "pf", false, &ret->pf, ret_why);
+        if (r == 0 && json_object_object_get_ex(t, "vfs", NULL)) {
+                r = get_uint(t, "vfs", UINT16_MAX, &vfs, ret_why);
+                ret->vfs = (unsigned)vfs;
+        }
         return r;
 }
 
@@ -416,6 +430,7 @@ void stored_lease_clear(StoredLease *l) {
 
 static int get_record(json_object *o, StoredGroup *g, const char **ret_why) {
         StoredDevice *d = &g->devices[g->n_devices];
+        uint64_t num_vfs = 0;
         int r;
 
         *d = (StoredDevice){ .record = { .valid = true } };
@@ -425,6 +440,12 @@ static int get_record(json_object *o, StoredGroup *g, const char **ret_why) {
                 r = get_string(o, "driver", false, &d->record.driver, ret_why);
         if (r == 0)
                 r = get_string(o, "driver-override", false, &d->record.driver_override, ret_why);
+        if (r == 0 && json_object_object_get_ex(o, "num-vfs", NULL)) {
+                r = get_uint(o, "num-vfs", UINT16_MAX, &num_vfs, ret_why);
+                d->record.num_vfs = (unsigned)num_vfs;
+                if (r == 0)
+                        r = get_flag(o, "vf-autoprobe", &d->record.vf_autoprobe, ret_why);
+        }
         return r;
 }
 
@@ -511,6 +532,7 @@ void stored_group_clear(StoredGroup *g) {
         (void)strv_free(g->terms.devices);
         free(g->terms.default_domain_type);
         free(g->terms.reset);
+        free(g->terms.pf);
         free(g->recorded_type);
         free(g->owed_type);
         free(g->waits_for);

@@ -44,10 +44,13 @@ void world_plug(World *w, DeviceSpec spec) {
         d->facts.bridge = spec.bridge;
         d->facts.strict_type = spec.strict_type;
         d->facts.num_vfs = spec.num_vfs;
+        d->facts.total_vfs = spec.total_vfs;
+        d->facts.vf_autoprobe = spec.total_vfs > 0;
         if (str_set(&d->facts.name, spec.name) < 0 ||
             str_set(&d->facts.bus, spec.bus ? spec.bus : "pci") < 0 ||
             str_set(&d->facts.driver, spec.driver) < 0 ||
             str_set(&d->facts.driver_override, spec.driver_override) < 0 ||
+            str_set(&d->facts.physfn, spec.physfn) < 0 ||
             str_set(&d->facts.vfio_driver, vfio) < 0 ||
             (!spec.vfio_built_in &&
              str_set(&d->facts.vfio_module, str_eq(vfio, "vfio-pci") ? "vfio_pci" : vfio) < 0) ||
@@ -138,7 +141,11 @@ static int run_device_step(World *w, const Step *s) {
         else if (s->kind == STEP_PROBE) {
                 if (!str_empty(d->native))
                         (void)run_bind(w, d, d->native);
-        } else if (s->kind == STEP_RESET) {
+        } else if (s->kind == STEP_SET_VF_AUTOPROBE)
+                d->facts.vf_autoprobe = str_eq(s->value, "1");
+        else if (s->kind == STEP_SET_NUM_VFS)
+                d->facts.num_vfs = (unsigned)strtoul(s->value, NULL, 10);
+        else if (s->kind == STEP_RESET) {
                 if (w->open[s->group])
                         return -EBUSY;
                 d->dirty = false;
@@ -248,6 +255,8 @@ static int run_group_step(World *w, const Step *s) {
         case STEP_PROBE:
         case STEP_RESET:
         case STEP_SCRUB:
+        case STEP_SET_VF_AUTOPROBE:
+        case STEP_SET_NUM_VFS:
         case _STEP_KIND_MAX:
         case _STEP_KIND_INVALID:
                 break;

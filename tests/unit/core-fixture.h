@@ -32,7 +32,8 @@ typedef struct DeviceSpec {
         bool vfio_built_in;      /* it is in no module */
         const char *type;        /* default "DMA" */
         const char *bus;         /* default "pci" */
-        unsigned num_vfs;
+        unsigned num_vfs, total_vfs;
+        const char *physfn;
         bool bridge;
         bool strict_type;
 } DeviceSpec;

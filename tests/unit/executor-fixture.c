@@ -129,3 +129,13 @@ void assert_step(const Fixture *f, const char *packet, int error, const char *te
         put(f, packet);
         assert_done(f, error, text_part);
 }
+
+void assert_file(const Fixture *f, const char *path, const char *expected) {
+        char text[256] = "";
+        FILE *file = fopen(host_path(&f->host, path), "r");
+
+        assert_non_null(file);
+        (void)fread(text, 1, sizeof(text) - 1, file);
+        assert_int_equal(fclose(file), 0);
+        assert_string_equal(text, expected);
+}

@@ -32,3 +32,5 @@ json_object *take(const Fixture *f);
 /* What a step answers. text_part: has to be in its text, NULL: there is none. */
 void assert_done(const Fixture *f, int error, const char *text_part);
 void assert_step(const Fixture *f, const char *packet, int error, const char *text_part);
+/* A file of the host has that text. */
+void assert_file(const Fixture *f, const char *path, const char *expected);

@@ -110,6 +110,8 @@ static void test_facts(void **state) {
         CHECK_DIFFERS(group, 7);
         CHECK_DIFFERS(numa_node, 3);
         CHECK_DIFFERS(num_vfs, 4);
+        CHECK_DIFFERS(total_vfs, 4);
+        CHECK_DIFFERS(vf_autoprobe, true);
         CHECK_DIFFERS(bridge, true);
         CHECK_DIFFERS(name, f->driver);
         CHECK_DIFFERS(bus, f->driver);

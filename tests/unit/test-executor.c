@@ -18,16 +18,6 @@
 
 #include "executor-fixture.h"
 
-static void assert_file(const Fixture *f, const char *path, const char *expected) {
-        char text[256] = "";
-        FILE *file = fopen(host_path(&f->host, path), "r");
-
-        assert_non_null(file);
-        (void)fread(text, 1, sizeof(text) - 1, file);
-        assert_int_equal(fclose(file), 0);
-        assert_string_equal(text, expected);
-}
-
 static bool is_locked(const Fixture *f) {
         json_object *o, *locked;
         size_t n;

@@ -123,6 +123,8 @@ static void test_facts_of_an_endpoint(void **state) {
 
         host_write(&f->host, host_device_file(NIC, "numa_node"), "1\n");
         host_write(&f->host, host_device_file(NIC, "driver_override"), "vfio-pci\n");
+        host_write(&f->host, host_device_file(NIC, "sriov_totalvfs"), "8\n");
+        host_write(&f->host, host_device_file(NIC, "sriov_drivers_autoprobe"), "1\n");
         host_link(&f->host, host_device_file(NIC, "virtfn0"), "../0000:3b:10.0");
         host_link(&f->host, host_device_file(NIC, "virtfn1"), "../0000:3b:10.1");
         host_write_aliases(&f->host,
@@ -141,6 +143,8 @@ static void test_facts_of_an_endpoint(void **state) {
         assert_string_equal(facts.vfio_module, "e1000e_vfio_pci");
         assert_string_equal(facts.vfio_driver, "e1000e_vfio_pci");
         assert_int_equal(facts.num_vfs, 2);
+        assert_int_equal(facts.total_vfs, 8);
+        assert_true(facts.vf_autoprobe);
         assert_null(facts.physfn);
         assert_false(facts.bridge);
         assert_string_equal(facts.default_domain_type, "DMA");

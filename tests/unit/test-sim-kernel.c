@@ -27,7 +27,8 @@
 
 static void to_vfio(Host *h, const char *device, unsigned group, const char *driver) {
         assert_int_equal(step(h, STEP_SET_OVERRIDE, device, group, "vfio-pci"), 0);
-        assert_int_equal(step(h, STEP_UNBIND, device, group, driver), 0);
+        if (driver)
+                assert_int_equal(step(h, STEP_UNBIND, device, group, driver), 0);
         assert_int_equal(step(h, STEP_BIND, device, group, "vfio-pci"), 0);
         assert_string_equal(h->result.value, "vfio-pci");
 }
@@ -522,6 +523,42 @@ static void test_sim_reset(void **state) {
         assert_int_equal(step(&h, STEP_RESET, A, 4, "auto"), ENOTTY);
 }
 
+static void test_sim_making_vfs(void **state) {
+        _cleanup_host_ Host h = {};
+
+        host_new(&h, "{'default_domain_type': 'DMA', 'persist': '$DIR/kernel', " DRIVERS
+                     ", 'devices': ["
+                     "{'name': '" PF "', 'group': 1, 'driver': 'igb', 'matches': ['igb', 'igbvf'],"
+                     " 'vendor': '8086', 'total_vfs': 9, 'vf_device': '10ca', 'numa': 1},"
+                     "{'name': '0000:02:01.1', 'group': 5, 'driver': 'nvme'}]}");
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, PF, 1, "10"), ERANGE);
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, PF, 1, "many"), EINVAL);
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, PF, 1, "9"), EBUSY); /* an address is taken */
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, "0000:02:01.1", 5, "1"), ENOTTY);
+        assert_int_equal(step(&h, STEP_SET_VF_AUTOPROBE, PF, 1, "0"), 0);
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, PF, 1, "8"), 0);
+        assert_device(&h, VF, "driver", "");
+        assert_device(&h, VF, "physfn", PF);
+        assert_device(&h, VF, "device", "10ca");
+        assert_device(&h, "0000:02:01.0", "group", "13");
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, PF, 1, "8"), 0);
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, PF, 1, "2"), EBUSY);
+        host_restart(&h);
+        assert_device(&h, VF, "physfn", PF);
+        to_vfio(&h, VF, 6, NULL);
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, PF, 1, "0"), EBUSY);
+        assert_int_equal(h.result.obstacles.n, 1);
+        assert_int_equal(step(&h, STEP_UNBIND, VF, 6, "vfio-pci"), 0);
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, PF, 1, "0"), 0);
+        assert_device(&h, VF, "physfn", "(none)");
+        assert_int_equal(step(&h, STEP_SET_VF_AUTOPROBE, PF, 1, "1"), 0);
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, PF, 1, "1"), 0);
+        assert_device(&h, VF, "driver", "igb");
+        event(&h, "{'event': 'unbind', 'device': '" VF "', 'driver': 'igb'}");
+        event(&h, "{'event': 'unbind', 'device': '" PF "', 'driver': 'igb'}");
+        assert_int_equal(step(&h, STEP_SET_NUM_VFS, PF, 1, "1"), EPERM);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_sim_bind_errors),
@@ -544,6 +581,7 @@ int main(void) {
                 cmocka_unit_test(test_sim_open_needs_viable_group),
                 cmocka_unit_test(test_sim_udev_is_late),
                 cmocka_unit_test(test_sim_reset),
+                cmocka_unit_test(test_sim_making_vfs),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

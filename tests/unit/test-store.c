@@ -56,6 +56,9 @@ static void see_device(Registry *r, const char *name) {
         facts.driver_override = (char *)"e1000e";
         facts.vfio_driver = (char *)"vfio-pci";
         facts.default_domain_type = (char *)"identity";
+        facts.total_vfs = 8;
+        facts.num_vfs = 3;
+        facts.vf_autoprobe = true;
         assert_int_equal(registry_device_seen(r, &facts, &c), 0);
 }
 
@@ -71,6 +74,7 @@ static Lease *reserve(Registry *r) {
         assert_int_equal(str_set(&q.owner.name, "dpdk \"x\""), 0);
         assert_int_equal(str_set(&q.label, "caf\xc3\xa9"), 0);
         assert_int_equal(str_set(&q.terms.reset, "none"), 0);
+        assert_int_equal(str_set(&q.terms.pf, "0000:00:02.0"), 0);
         q.holder = HOLDER_PROCESS;
         q.holder_pid = 4711;
         q.holder_start = 1234567890123ULL;
@@ -157,6 +161,10 @@ static void test_store_gives_back_a_group(void **state) {
         assert_string_equal(g->devices[1].name, "0000:00:03.1");
         assert_string_equal(g->devices[1].record.driver, "e1000e");
         assert_string_equal(g->devices[1].record.driver_override, "e1000e");
+        assert_int_equal(g->devices[1].record.num_vfs, 3);
+        assert_true(g->devices[1].record.vf_autoprobe);
+        assert_int_equal(g->terms.vfs, 0);
+        assert_string_equal(g->terms.pf, "0000:00:02.0");
         assert_non_null(strstr(g->step, "unbind"));
 }
 

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Virtual functions that the daemon makes and removes, on a real PF (QEMU's NVMe)."""
+
+import contextlib
+
+import pytest
+
+from devices import DEVICES
+
+PF, NIC = DEVICES["nvme_sriov"].address, DEVICES["nic"].address
+FOLDER = f"/sys/bus/pci/devices/{PF}"
+HERE = ("nvme", "0", "1")       # what the host has: driver of the PF, number of VFs, autoprobe
+
+
+def kernel(host):
+    numbers = host.output(f"cat {FOLDER}/sriov_numvfs {FOLDER}/sriov_drivers_autoprobe").split()
+    return (host.driver(PF), *numbers)
+
+
+def functions(host):
+    return sorted(host.output(f"for link in {FOLDER}/virtfn*; do [ -e $link ] && basename $(readlink $link); done; true")
+                  .split())
+
+
+@pytest.fixture(autouse=True)
+def restored(host):
+    assert kernel(host) == HERE
+    yield
+    for lease in host.leases():
+        host.release(lease["Id"])
+    host.wait("the PF as it was", lambda: kernel(host) == HERE)
+    host.wait_free(PF)
+
+
+@contextlib.contextmanager
+def enabled(host, number):
+    host.run(f"echo 0 > {FOLDER}/sriov_drivers_autoprobe; echo {number} > {FOLDER}/sriov_numvfs")
+    try:
+        host.wait("functions known", lambda: all(host.ctl("show", name, check=False)[0] == 0
+                                                 for name in functions(host)))
+        yield
+    finally:
+        host.run(f"echo 0 > {FOLDER}/sriov_numvfs; echo 1 > {FOLDER}/sriov_drivers_autoprobe")
+
+
+def test_made_leased_removed(host):
+    lease = host.acquire(PF, user="alice", options=["--vfs=4"])
+    made = functions(host)
+    assert len(made) == 4 and host.leases()[0]["Devices"] == made
+    assert kernel(host) == ("nvme", "4", "0")
+    groups = {host.group(name) for name in made}
+    assert len(groups) == 4 and set(host.leases()[0]["Groups"]) == groups
+    assert [host.driver(name) for name in made] == ["vfio-pci"] * 4
+    for group in groups:        # alice may open each of them, and user space owns it then
+        assert "viable" in host.output(["/payload/src/tests/vm/vfio-probe", str(group)])
+        host.run(f"exec 3<>/dev/vfio/{group}", user="alice")
+    assert host.property("group", host.group(PF), "Group", "OwnerKind") == "dma-api"
+    host.release(lease)
+    host.wait("the PF as it was", lambda: kernel(host) == HERE)
+    assert functions(host) == []
+
+
+def test_the_holder_is_killed(host):
+    command = host.start(["dmaownerctl", "acquire", PF, "--vfs=8"])
+    host.wait("8 functions on vfio-pci", lambda: [host.driver(name) for name in functions(host)] == ["vfio-pci"] * 8)
+    host.run("pkill -KILL -x dmaownerctl")
+    command.wait()
+    host.wait("the PF as it was", lambda: kernel(host) == HERE)
+
+
+def test_the_holder_is_killed_in_the_middle(host):
+    command = host.start(["dmaownerctl", "acquire", PF, "--vfs=64"])
+    host.wait("the first functions", lambda: functions(host))
+    host.run("pkill -KILL -x dmaownerctl")
+    command.wait()
+    host.wait("the PF as it was", lambda: kernel(host) == HERE)
+    host.wait("no lease", lambda: host.leases() == [])
+
+
+def test_the_daemon_is_killed_in_the_middle(host):
+    command = host.start(["dmaownerctl", "acquire", PF, "--vfs=64", "--holder=none"])
+    host.wait("the first functions", lambda: functions(host))
+    host.run("systemctl kill --signal=KILL --kill-who=main dmaownerd")
+    command.wait()
+    host.wait("the daemon is back", lambda: host.leases_or_none() is not None)
+    leases = host.leases()      # one that was answered is finished, the other is undone
+    if leases:
+        host.wait("all functions", lambda: host.lease_state(leases[0]["Id"]) == "active")
+        assert len(functions(host)) == 64
+        assert all(host.driver(name) == "vfio-pci" for name in functions(host))
+
+
+def test_open_files_put_the_removal_off(host):
+    lease = host.acquire(PF, user="alice", options=["--vfs=2"])
+    last = functions(host)[-1]
+    program = host.start(f"exec 3<>/dev/vfio/{host.group(last)}; exec sleep 1000", user="alice")
+    host.wait("the file is open", lambda: host.run(f"exec 3<>/dev/vfio/{host.group(last)}", check=False)[0] != 0)
+    host.release(lease)
+    host.wait("the PF waits", lambda: last in (host.property("group", host.group(PF), "Group", "WaitsFor") or ""))
+    assert kernel(host)[1] == "2"
+    host.run("pkill -KILL -x sleep")
+    program.wait()
+
+
+def test_functions_that_are_there_already(host):
+    with enabled(host, 3):
+        status, output = host.ctl("acquire", "--holder=none", "--vfs=2", PF, check=False)
+        assert status == 4 and "3 virtual functions" in output
+        lease = host.acquire(PF, options=["--vfs=3"])
+        assert host.leases()[0]["Devices"] == functions(host)
+        host.release(lease)
+        host.wait_free(*functions(host))
+        assert kernel(host) == ("nvme", "3", "0")
+
+
+@pytest.mark.parametrize(("device", "number", "word"), [(PF, 121, "120"), (NIC, 1, "SR-IOV")])
+def test_what_the_hardware_has_not(host, device, number, word):
+    status, output = host.ctl("acquire", "--holder=none", f"--vfs={number}", device, check=False)
+    assert status == 4 and word in output
+
+
+def test_selectors_share_out_the_functions(host):
+    with enabled(host, 6):
+        first = host.acquire(f"pf={PF}*4", user="alice")
+        assert len(host.leases()[0]["Devices"]) == 4
+        second = host.acquire(f"pf={PF}*3", user="bob", options=[f"--or=pf={PF}*2"])
+        taken = [set(lease["Devices"]) for lease in host.leases()]
+        assert taken[0] | taken[1] == set(functions(host)) and not taken[0] & taken[1]
+        host.release(first)
+        host.release(second)
+        host.wait_free(*functions(host))
