@@ -165,15 +165,17 @@ static char *note_of_group(json_object *group) {
 /* What a person has to know before he takes it. */
 static int tree_add_note(Tree *t, json_object *group, json_object *device) {
         _cleanup_free_ char *of_group = note_of_group(group), *text = NULL;
-        const char *in_use = json_string(device, "InUse");
+        const char *in_use = json_string(device, "InUse"), *held = json_string(device, "HeldBack");
 
         if (!of_group)
                 return -ENOMEM;
-        text = str_format("%s%s%s%s", of_group, *of_group && *in_use ? "; " : "",
-                          *in_use ? "in use: " : "", in_use);
+        text = str_format("%s%s%s%s%s%s%s", of_group, *of_group && *held ? "; " : "",
+                          *held ? "held back: " : "", held,
+                          (*of_group || *held) && *in_use ? "; " : "", *in_use ? "in use: " : "",
+                          in_use);
         if (!text)
                 return -ENOMEM;
-        return table_add(&t->table, *of_group ? COLOUR_PENDING : COLOUR_DIM, text);
+        return table_add(&t->table, *of_group || *held ? COLOUR_PENDING : COLOUR_DIM, text);
 }
 
 /* group is NULL for all devices of a group but the first. */

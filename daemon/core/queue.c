@@ -156,7 +156,7 @@ static bool can_be_granted(const Lease *l) {
 /* Everybody may read this, so it names leases and not whose they are. */
 static int describe_group(const Group *g, const Lease *l, char **text) {
         const Lease *ahead = group_held_back_by(g, &l->request, l->seq);
-        _cleanup_free_ char *names = group_device_names(g);
+        _cleanup_free_ char *names = group_device_names(g), *gate = NULL;
 
         if (!names || str_append(text, "%sIOMMU group %u (%s)", *text ? "; " : "", g->id, names) < 0)
                 return -ENOMEM;
@@ -164,6 +164,10 @@ static int describe_group(const Group *g, const Lease *l, char **text) {
                 return str_append(text, " is %s%s%s", group_state_to_string(g->state),
                                   str_empty(g->waits_for) ? "" : ": ",
                                   str_empty(g->waits_for) ? "" : g->waits_for);
+        if (g->n_leases == 0 && group_describe_gate(g, &l->request.owner, &gate) < 0)
+                return -ENOMEM;
+        if (!str_empty(gate))
+                return str_append(text, " is held back: %s", gate);
         if (g->n_leases == 0 || !group_conflict(g, &l->request))
                 return str_append(text, " is reserved for lease %s, which is ahead",
                                   ahead ? ahead->id : "?");

@@ -8,6 +8,17 @@ void device_use_clear(DeviceUse *u) {
         *u = (DeviceUse){};
 }
 
+/* Those who wait for the group have to look again, too. */
+static int reserve_changes(const Device *d, Changes *c) {
+        return changes_reserve(c, d->group ? 1 : 0, 0, 1);
+}
+
+static void add_changes(Device *d, Changes *c) {
+        changes_add_device(c, d);
+        if (d->group)
+                changes_add_group(c, d->group);
+}
+
 int device_apply_policy(Device *d, const Policy *p, Changes *c) {
         DevicePolicy said = policy_for_device(p, d);
         const char *protect = said.protect ? said.protect->origin : NULL;
@@ -15,12 +26,12 @@ int device_apply_policy(Device *d, const Policy *p, Changes *c) {
         if (str_eq(d->rules.protect, protect) && d->rules.reset_required == said.reset_required &&
             d->rules.scrub == said.scrub)
                 return 0;
-        if ((c && changes_reserve(c, 0, 0, 1) < 0) || str_set(&d->rules.protect, protect) < 0)
+        if ((c && reserve_changes(d, c) < 0) || str_set(&d->rules.protect, protect) < 0)
                 return -ENOMEM;
         d->rules.reset_required = said.reset_required;
         d->rules.scrub = said.scrub;
         if (c)
-                changes_add_device(c, d);
+                add_changes(d, c);
         return 0;
 }
 
@@ -48,9 +59,9 @@ int device_note_use(Device *d, Changes *c) {
 static int note(Device *d, Changes *c) {
         if (!d->use.valid)
                 return 0;
-        if (changes_reserve(c, 0, 0, 1) < 0)
+        if (reserve_changes(d, c) < 0)
                 return -ENOMEM;
-        changes_add_device(c, d);
+        add_changes(d, c);
         return 1;
 }
 
@@ -153,12 +164,15 @@ int device_describe_gate(const Device *d, bool named, char **ret) {
         return 0;
 }
 
+static bool device_holds_back(const Device *d, const Owner *owner) {
+        return device_is_held_back(d) && (d->use.scrubbing || !owner_equal(&d->use.owner, owner));
+}
+
 int group_check_gate(const Group *g, const Owner *owner, Fault *fault) {
         for (const Device *d = g->devices; d; d = d->next) {
                 _cleanup_free_ char *text = NULL;
 
-                if (!device_is_held_back(d) ||
-                    (!d->use.scrubbing && owner_equal(&d->use.owner, owner)))
+                if (!device_holds_back(d, owner))
                         continue;
                 if (!fault)
                         return -ECANCELED;
@@ -167,6 +181,13 @@ int group_check_gate(const Group *g, const Owner *owner, Fault *fault) {
                                : fault_set(fault, ERROR_QUARANTINED, "%s", text);
         }
         return 0;
+}
+
+int group_describe_gate(const Group *g, const Owner *owner, char **ret) {
+        for (const Device *d = g->devices; d; d = d->next)
+                if (device_holds_back(d, owner))
+                        return device_describe_gate(d, false, ret);
+        return str_set(ret, "");
 }
 
 int group_check_protected(const Group *g, Fault *fault) {

@@ -415,17 +415,16 @@ static int refuse_unless_stuck(const Group *g, Fault *fault) {
 
 int manager_retry(Manager *m, Group *g, Fault *fault) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
-        int r = registry_group_retry(m->registry, g, &c);
+        int r = registry_group_retry(m->registry, g, &c), units;
 
-        /* of a group that went back well a unit may have failed */
-        if (r == -EINVAL && gate_retry(m, g) > 0)
-                return 0;
-        if (r == -EINVAL)
-                return refuse_unless_stuck(g, fault);
-        if (r < 0)
+        if (r < 0 && r != -EINVAL)
                 return fault_set_oom(fault);
         (void)manager_commit(m, &c); /* a failed write is logged */
-        return 0;
+        /* also of a group that went back well a unit may have failed */
+        units = gate_retry(m, g);
+        if (units < 0)
+                return fault_set_oom(fault);
+        return r == -EINVAL && units == 0 ? refuse_unless_stuck(g, fault) : 0;
 }
 
 int manager_accept(Manager *m, Group *g, Fault *fault) {

@@ -234,6 +234,30 @@ def test_a_unit_scrubs_between_owners(root, sim, policy):
     use(root, NVME, "second")
 
 
+def test_who_waits_is_next_when_it_is_clean(root, sim, policy):
+    policy({"scrub": "unit"})
+    sim.inject("scrub", NVME, hang=True)
+    use(root, NVME)
+    root.wait(lambda: "being cleaned by" in held_back(root, NVME), "the unit to run")
+    lease = root.acquire(NVME, owner="second", wait=10**8)
+    assert lease.State == "queued" and "dmaowner-scrub@" in lease.WaitsFor and "first" not in lease.WaitsFor
+    sim.clear()
+    lease.wait("active")
+
+
+@pytest.mark.parametrize("how", ["clean", "reload"])
+def test_who_waits_is_next_when_the_gate_opens(root, policy, how):
+    policy({"scrub": "administrator"})
+    use(root, NVME)
+    lease = root.acquire(NVME, owner="second", wait=10**8)
+    assert lease.State == "queued" and "administrator" in lease.WaitsFor
+    if how == "clean":
+        clean(root, NVME)
+    else:
+        policy()
+    lease.wait("active")
+
+
 def test_the_host_waits_for_no_unit(root, sim, policy):
     policy({"scrub": "unit"})
     sim.inject("scrub", NVME, hang=True)
@@ -279,6 +303,8 @@ def test_an_administrator_says_that_it_is_clean(host, root, policy):
     root.wait_group(NVME, "free")
     with refused("Quarantined", f"dmaownerctl clean {NVME}"):
         root.acquire(NVME, owner="second")
+    listed = subprocess.run([CLIENT, f"--bus={host.address}", "list"], capture_output=True, text=True).stdout
+    assert f"held back: {NVME} was last had by first" in listed
     command = subprocess.run([CLIENT, f"--bus={host.address}", "clean", NVME.removeprefix("0000:")],
                              capture_output=True, text=True)
     assert command.returncode == 0, command
