@@ -37,6 +37,18 @@ int manager_load_policy(Manager *m) {
         return 0;
 }
 
+/* What is in quarantine and would not stay there by the new policy goes back to the host. */
+static int give_back(Manager *m) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r = 0;
+
+        for (Group *g = registry_groups(m->registry); r == 0 && g; g = g->hh.next)
+                if (g->state == GROUP_QUARANTINED && !plan_keeps(g, m->policy))
+                        r = registry_group_give_back(m->registry, g, &c);
+        (void)manager_commit(m, &c); /* a failed write is logged */
+        return r;
+}
+
 int manager_reload(Manager *m, Fault *fault) {
         _cleanup_(policy_freep) Policy *policy = NULL;
         _cleanup_free_ char *message = NULL;
@@ -51,5 +63,5 @@ int manager_reload(Manager *m, Fault *fault) {
         }
         log_info("The policy was read: %zu rules", policy->n);
         manager_set_policy(m, TAKE_PTR(policy));
-        return 0;
+        return give_back(m) < 0 ? fault_set_oom(fault) : 0;
 }
