@@ -149,18 +149,11 @@ static bool is_skipped(unsigned long long pid, const pid_t *skip) {
         return false;
 }
 
-int holders_describe(const Sysfs *s, unsigned group, HolderFiles which, const pid_t *skip,
-                     bool guess, char **ret) {
+static int scan_processes(Scan *scan, const pid_t *skip) {
         _cleanup_(strv_freep) char **processes = NULL;
-        _cleanup_(scan_clear) Scan scan = { .s = s };
         int r;
 
-        r = scan_add_devices(&scan, group);
-        if (r == 0 && which == HOLDERS_OF_ANY)
-                r = scan_add_group(&scan, group);
-        if (r < 0)
-                return r;
-        r = sysfs_list(s, "proc", &processes);
+        r = sysfs_list(scan->s, "proc", &processes);
         if (r < 0)
                 return r;
         for (char **p = processes; *p; p++) {
@@ -169,12 +162,12 @@ int holders_describe(const Sysfs *s, unsigned group, HolderFiles which, const pi
                 r = 0;
                 if (parse_u64(*p, 10, &pid) < 0 || is_skipped(pid, skip))
                         continue;
-                switch (process_hold(&scan, *p)) {
+                switch (process_hold(scan, *p)) {
                 case HOLD_SURE:
-                        r = add_name(&scan, *p, &scan.exact, &scan.n_exact);
+                        r = add_name(scan, *p, &scan->exact, &scan->n_exact);
                         break;
                 case HOLD_PERHAPS:
-                        r = add_name(&scan, *p, &scan.guess, &scan.n_guess);
+                        r = add_name(scan, *p, &scan->guess, &scan->n_guess);
                         break;
                 case HOLD_NONE:
                         break;
@@ -182,8 +175,36 @@ int holders_describe(const Sysfs *s, unsigned group, HolderFiles which, const pi
                 if (r < 0)
                         return r;
         }
+        return 0;
+}
+
+int holders_describe(const Sysfs *s, unsigned group, HolderFiles which, const pid_t *skip,
+                     bool guess, char **ret) {
+        _cleanup_(scan_clear) Scan scan = { .s = s };
+        int r;
+
+        r = scan_add_devices(&scan, group);
+        if (r == 0 && which == HOLDERS_OF_ANY)
+                r = scan_add_group(&scan, group);
+        if (r == 0)
+                r = scan_processes(&scan, skip);
+        if (r < 0)
+                return r;
         if (guess && !scan.exact)
                 scan.exact = TAKE_PTR(scan.guess);
+        *ret = TAKE_PTR(scan.exact);
+        return 0;
+}
+
+int holders_of_node(const Sysfs *s, const char *end, char **ret) {
+        _cleanup_(scan_clear) Scan scan = { .s = s };
+        int r;
+
+        r = strv_extend(&scan.nodes, end);
+        if (r == 0)
+                r = scan_processes(&scan, NULL);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(scan.exact);
         return 0;
 }

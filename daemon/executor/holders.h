@@ -21,5 +21,7 @@ typedef enum HolderFiles {
  * who have files of any VFIO device. */
 int holders_describe(const Sysfs *s, unsigned group, HolderFiles which, const pid_t *skip,
                      bool guess, char **ret);
+/* The same for one node, by the end of its path: "/vhost-vdpa-0". */
+int holders_of_node(const Sysfs *s, const char *end, char **ret);
 /* Has one of these processes, up to a 0, the node of the group itself open? 1, 0 or negative errno */
 int holders_include(const Sysfs *s, unsigned group, const pid_t *processes);

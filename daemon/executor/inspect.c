@@ -177,11 +177,25 @@ static int visit_virtio(Walk *w, const char *path) {
         return r < 0 ? r : 0;
 }
 
+/* A vDPA device as a file: an unbind of its driver waits for whoever has it open. */
+static int visit_vhost_vdpa(Walk *w, const char *name) {
+        _cleanup_free_ char *end = str_format("/%s", name), *holders = NULL;
+        int r;
+
+        r = end ? holders_of_node(w->s, end, &holders) : -ENOMEM;
+        if (r < 0 || !holders)
+                return r;
+        return obstacles_add(w->obstacles, OBSTACLE_VDPA_OPEN, w->device,
+                             "its /dev/%s is open in %s", name, holders);
+}
+
 /* 1: what is below is to be visited too; 0: it is not; or negative errno */
 static int visit(Walk *w, const char *path, const char *name) {
         _cleanup_free_ char *subsystem = NULL;
         int r;
 
+        if (str_starts(name, "vhost-vdpa-"))
+                return visit_vhost_vdpa(w, name);
         r = sysfs_link_namef(w->s, &subsystem, "%s/subsystem", path);
         if (r == -ENOENT)
                 return 1; /* a folder that only groups devices */
@@ -281,11 +295,18 @@ static int inspect_console(Walk *w) {
                              "it is the graphics adapter that the firmware used as console");
 }
 
+/* These make vDPA devices of NICs, not interfaces. */
+static bool driver_is_vdpa(const char *driver) {
+        return strstr(driver, "vdpa") || strcmp(driver, "ifcvf") == 0;
+}
+
 /* A driver of a NIC that shows no interface. */
 static int inspect_hidden_interface(Walk *w, const char *driver) {
         _cleanup_free_ char *code = NULL;
         int r;
 
+        if (driver_is_vdpa(driver))
+                return 0;
         r = sysfs_readf(w->s, &code, "sys/bus/pci/devices/%s/class", w->device);
         if (r < 0)
                 return r;

@@ -6,8 +6,9 @@
 #include "executor/disk.h"
 #include "executor/run.h"
 
-/* An unbind in spite of this would never end, so it cannot be forced. */
-#define OBSTACLE_VF_OPEN "vf-open"
+/* An unbind in spite of these would never end, so they cannot be forced. */
+#define OBSTACLE_VF_OPEN   "vf-open"
+#define OBSTACLE_VDPA_OPEN "vdpa-open"
 
 int step_inspect(Run *run);
 

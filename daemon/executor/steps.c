@@ -95,7 +95,8 @@ int step_unbind(Run *run) {
         if (r < 0)
                 return r;
         if (run->answer.obstacles.n > 0 &&
-            (!run->step->force || has_obstacle(&run->answer.obstacles, OBSTACLE_VF_OPEN)))
+            (!run->step->force || has_obstacle(&run->answer.obstacles, OBSTACLE_VF_OPEN) ||
+             has_obstacle(&run->answer.obstacles, OBSTACLE_VDPA_OPEN)))
                 return answer_fail(&run->answer, EBUSY, "%s is in use: %s", device,
                                    run->answer.obstacles.items[0].text);
         r = check_remember_host(run);

@@ -212,6 +212,21 @@ static void test_open_virtual_function(void **state) {
                 strstr(f->obstacles.items[0].text, "0000:3b:02.0 is open in qemu (pid 4711)"));
 }
 
+/* Its NICs have no interface, and programs open files of them. */
+static void test_vdpa(void **state) {
+        Fixture *f = *state;
+
+        host_write(&f->host, NODE "class", "0x020000\n");
+        host_set_driver(&f->host, DEVICE, "vp-vdpa");
+        assert_obstacles_are(f);
+        add_child(f, "vdpa0", "vdpa");
+        host_write(&f->host, NODE "vdpa0/vhost-vdpa-3/dev", "511:3\n");
+        add_holder(f, "99", "other\n", "/dev/vhost-vdpa-33");
+        assert_obstacles_are(f);
+        add_holder(f, "100", "vmm\n", "/dev/vhost-vdpa-3");
+        assert_obstacles_are(f, "vdpa-open: its /dev/vhost-vdpa-3 is open in vmm (pid 100)");
+}
+
 static void test_usb(void **state) {
         Fixture *f = *state;
 
@@ -408,6 +423,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_console, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_virtual_functions, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_open_virtual_function, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_vdpa, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_usb, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_rdma, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_behind_a_bridge_is_another_device, setup,

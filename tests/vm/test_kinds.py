@@ -8,6 +8,7 @@ import pytest
 from devices import BRIDGE, DEVICES
 
 NIC, NIC2 = DEVICES["nic"].address, DEVICES["nic2"].address
+VIRTIO = DEVICES["virtio"].address
 BRIDGE_A, BRIDGE_B = DEVICES["bridge_a"].address, DEVICES["bridge_b"].address
 
 
@@ -136,3 +137,88 @@ def test_a_type_that_no_kernel_knows(host, wished):
     status, output = host.ctl("acquire", "--kind=dma-api", f"--default-domain-type={wished}", NIC, check=False)
     assert status in (1, 2) and "default" in output.lower()
     assert (host.type(NIC), host.driver(NIC)) == ("DMA", "e1000e")
+
+
+# private-domain
+
+@pytest.mark.parametrize("driver, code", [("no-such-driver", "no-such-driver"), ("e1000", "driver-not-listed"),
+                                          ("pcieport", "driver-not-listed")])
+def test_a_driver_that_is_none_for_it(host, driver, code):
+    arguments = ["--kind=private-domain", f"--driver={driver}", NIC]
+    obstacle, = explain(host, *arguments)["obstacles"]
+    assert (obstacle["code"], obstacle["device"]) == (code, NIC)
+    status, output = host.ctl("acquire", "--holder=none", *arguments, check=False)
+    assert status == 4 and driver in output
+    assert host.driver(NIC) == "e1000e"
+
+
+def test_a_private_domain_without_a_driver(host):
+    status, output = host.ctl("acquire", "--kind=private-domain", NIC, check=False)
+    assert status != 0 and "driver" in output
+
+
+def test_a_private_domain_in_a_group_of_several(host):
+    obstacle, = explain(host, "--kind=private-domain", "--driver=e1000", BRIDGE_A)["obstacles"]
+    assert obstacle["code"] == "private-domain-needs-single-device"
+
+
+def loaded(host, module):
+    return host.run(f"[ -e /sys/module/{module} ]", check=False)[0] == 0
+
+
+# VHOST_SET_OWNER attaches the domain of the driver's own
+OWN_VDPA = ("import fcntl, os, time\n"
+            "fd = os.open('/dev/vhost-vdpa-0', os.O_RDWR)\n"
+            "fcntl.ioctl(fd, 0xaf01)\n"
+            "print('owned', flush=True)\n"
+            "time.sleep(1000)\n")
+
+
+@pytest.mark.guests("iommufd")
+def test_vp_vdpa(host):
+    """Its module is not loaded, and is not named like it; it has a domain of its own from the moment that a program
+    owns its vDPA device, and the host driver is back after that."""
+    before = host.state(VIRTIO)
+    assert host.driver(VIRTIO) == "virtio-pci"
+    host.run("modprobe -r vp_vdpa", check=False)
+    assert not loaded(host, "vp_vdpa")
+    arguments = ["--kind=private-domain", "--driver=vp-vdpa", VIRTIO]
+    steps = [step["step"] for step in explain(host, *arguments)["steps"]]
+    assert steps == ["load-module", "set-override", "unbind", "bind"]
+    host.ctl("acquire", "--holder=none", "--owner=first", *arguments)
+    lease = host.leases()[-1]["Id"]
+    assert (host.driver(VIRTIO), loaded(host, "vp_vdpa")) == ("vp-vdpa", True)
+    for kind in "--kind=dma-api", "--kind=user", "--kind=private-domain":
+        driver = ["--driver=vp-vdpa"] if kind == "--kind=private-domain" else []
+        status, output = host.ctl("acquire", kind, *driver, "--owner=second", VIRTIO, check=False)
+        assert status == 3 and "first" in output
+    # the kernel's own word: the type of a group that a driver has does not change
+    assert write(host, type_file(host, VIRTIO), "identity") == "EPERM"
+
+    host.run(f"vdpa dev add name vdpa0 mgmtdev pci/{VIRTIO}")
+    host.wait("the vDPA device", lambda: host.run("[ -e /dev/vhost-vdpa-0 ]", check=False)[0] == 0)
+    program = host.start(["python3", "-c", OWN_VDPA])
+    program.wait_output("owned")
+    host.release(lease)
+    # an unbind would wait for the program: it is shown, and not begun
+    host.wait("who is in the way", lambda: "/dev/vhost-vdpa-0 is open in python3" in
+              host.property("group", host.group(VIRTIO), "Group", "WaitsFor"))
+    assert host.driver(VIRTIO) == "vp-vdpa"
+    program.signal(9)
+    program.wait()
+    host.wait_free(VIRTIO)
+    assert host.state(VIRTIO) == before
+    host.run("modprobe -r vp_vdpa")
+
+
+@pytest.mark.guests("iommufd")
+def test_vp_vdpa_that_nobody_opens(host):
+    before = host.state(VIRTIO)
+    host.ctl("acquire", "--holder=none", "--kind=private-domain", "--driver=vp-vdpa", VIRTIO)
+    host.run("systemctl restart dmaownerd.service")
+    lease, = host.leases()
+    assert lease["State"] == "active" and host.driver(VIRTIO) == "vp-vdpa"
+    host.release(lease["Id"])
+    host.wait_free(VIRTIO)
+    assert host.state(VIRTIO) == before
+    host.run("modprobe -r vp_vdpa")
