@@ -8,12 +8,21 @@
 #include <sys/acl.h>
 #include <sys/stat.h>
 
+#include "core/device.h"
 #include "executor/vfio-node.h"
 #include "util/strings.h"
 
-#define ACL_LENGTH_MAX 2048
+#define ACL_LENGTH_MAX    2048
+#define DEVICE_LENGTH_MAX 40
 
-/* What a node was before the first grant: the line of "nodes/N" in the run-time folder. */
+/* One of the nodes that a right on a group is about. */
+typedef struct NodeName {
+        FileRole role;
+        const char *device;             /* FILE_CDEV */
+        char record[DEVICE_LENGTH_MAX]; /* in the run-time folder: "nodes/12", "nodes/0000:3b:00.0" */
+} NodeName;
+
+/* What a node was before the first grant: the line of its file. */
 typedef struct NodeRecord {
         uint64_t inode; /* a node that was made anew is another one */
         uint64_t number;
@@ -65,7 +74,7 @@ static int node_read(int node, NodeRecord *ret) {
 }
 
 /* Makes owner and ACL of a node what the record says, and reads them back. */
-static int node_apply(Run *run, int node, const NodeRecord *wanted) {
+static int node_apply(Run *run, int node, const NodeRecord *wanted, const NodeName *name) {
         _cleanup_acl_ acl_t acl = NULL, now = NULL;
         char path[32];
         struct stat st;
@@ -89,24 +98,20 @@ static int node_apply(Run *run, int node, const NodeRecord *wanted) {
                 return -errno;
         if (st.st_uid != wanted->uid || st.st_gid != wanted->gid || acl_cmp(acl, now) != 0)
                 return answer_fail(&run->answer, EIO,
-                                   "/dev/vfio/%u does not have the owner or ACL that it was given",
-                                   run->step->group);
+                                   "the node of %s%s does not have the owner or ACL that it was given",
+                                   name->device ? name->device : "IOMMU group ",
+                                   name->device ? "" : name->record + strlen("nodes/"));
         r = str_set(&run->answer.value, wanted->acl);
         return r;
 }
 
-static void record_path(const Run *run, char path[static 32]) {
-        (void)snprintf(path, 32, "nodes/%u", run->step->group);
-}
-
-static int record_load(const Run *run, NodeRecord *ret) {
+static int record_load(const Run *run, const NodeName *name, NodeRecord *ret) {
         _cleanup_close_ int fd = -EBADF;
-        char path[32], line[ACL_LENGTH_MAX + 128];
+        char line[ACL_LENGTH_MAX + 128];
         NodeRecord record = {};
         ssize_t n;
 
-        record_path(run, path);
-        fd = openat(run->runtime, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        fd = openat(run->runtime, name->record, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return -errno;
         n = read(fd, line, sizeof(line) - 1);
@@ -120,18 +125,17 @@ static int record_load(const Run *run, NodeRecord *ret) {
         return 0;
 }
 
-static int record_save(const Run *run, const NodeRecord *record) {
+static int record_save(const Run *run, const NodeName *name, const NodeRecord *record) {
         _cleanup_free_ char *line = NULL;
         _cleanup_close_ int fd = -EBADF;
-        char path[32], new_path[40];
+        char new_path[DEVICE_LENGTH_MAX + 8];
         ssize_t n;
 
         line = str_format("%" PRIu64 " %" PRIu64 " %u %u %s\n", record->inode, record->number,
                           record->uid, record->gid, record->acl);
         if (!line)
                 return -ENOMEM;
-        record_path(run, path);
-        (void)snprintf(new_path, sizeof(new_path), "%s.new", path);
+        (void)snprintf(new_path, sizeof(new_path), "%s.new", name->record);
         fd = openat(run->runtime, new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
                     0600);
         if (fd < 0)
@@ -141,32 +145,29 @@ static int record_save(const Run *run, const NodeRecord *record) {
                 return -errno;
         if ((size_t)n != strlen(line))
                 return -ENOSPC;
-        return renameat(run->runtime, new_path, run->runtime, path) < 0 ? -errno : 0;
+        return renameat(run->runtime, new_path, run->runtime, name->record) < 0 ? -errno : 0;
 }
 
-static int record_forget(const Run *run) {
-        char path[32];
-
-        record_path(run, path);
-        return unlinkat(run->runtime, path, 0) < 0 && errno != ENOENT ? -errno : 0;
+static int record_forget(const Run *run, const NodeName *name) {
+        return unlinkat(run->runtime, name->record, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-int step_grant_node(Run *run) {
+static int node_grant(Run *run, const NodeName *name) {
         NodeRecord now = {}, before = {}, wanted = {};
         _cleanup_close_ int node = -EBADF;
         int r;
 
-        node = vfio_node_open(run, FILE_GROUP, NULL, O_PATH);
+        node = vfio_node_open(run, name->role, name->device, O_PATH);
         if (node < 0)
                 return node;
         r = node_read(node, &now);
         if (r < 0)
                 return r;
-        r = record_load(run, &before);
+        r = record_load(run, name, &before);
         if (r < 0 && r != -ENOENT && r != -EBADMSG)
                 return r;
         if (r < 0 || before.inode != now.inode || before.number != now.number) {
-                r = record_save(run, &now);
+                r = record_save(run, name, &now);
                 if (r < 0)
                         return r;
         }
@@ -177,31 +178,80 @@ int step_grant_node(Run *run) {
                 (void)snprintf(wanted.acl, sizeof(wanted.acl),
                                "user::rw-,user:%u:rw-,group::---,mask::rw-,other::---",
                                run->step->uid);
-        return node_apply(run, node, &wanted);
+        return node_apply(run, node, &wanted, name);
 }
 
-int step_revoke_node(Run *run) {
+static int node_revoke(Run *run, const NodeName *name) {
         NodeRecord now = {}, before = {};
         _cleanup_close_ int node = -EBADF;
         int r;
 
-        r = record_load(run, &before);
+        r = record_load(run, name, &before);
         if (r == -ENOENT)
                 return 0;
         if (r < 0)
                 return r;
-        node = vfio_node_open(run, FILE_GROUP, NULL, O_PATH);
+        node = vfio_node_open(run, name->role, name->device, O_PATH);
         if (node == -ENOENT)
-                return record_forget(run);
+                return record_forget(run, name);
         if (node < 0)
                 return node;
         r = node_read(node, &now);
         if (r < 0)
                 return r;
         if (before.inode == now.inode && before.number == now.number) {
-                r = node_apply(run, node, &before);
+                r = node_apply(run, node, &before, name);
                 if (r < 0)
                         return r;
         }
-        return record_forget(run);
+        return record_forget(run, name);
+}
+
+/* Does it to the nodes of the group's devices, where the kernel has such, and to that of the group.
+ * every: goes on after an error and returns the first one. */
+static int for_each_node(Run *run, int (*act)(Run *run, const NodeName *name), bool every) {
+        _cleanup_(strv_freep) char **devices = NULL;
+        NodeName name = { .role = FILE_CDEV };
+        int r, result = 0;
+
+        r = sysfs_listf(&run->sysfs, &devices, "sys/kernel/iommu_groups/%u/devices",
+                        run->step->group);
+        if (r < 0)
+                return r;
+        for (char **d = devices; *d && (every || result == 0); d++) {
+                if (!device_name_is_pci(*d))
+                        continue;
+                name.device = *d;
+                (void)snprintf(name.record, sizeof(name.record), "nodes/%s", *d);
+                r = act(run, &name);
+                if (r < 0 && r != -ENOENT && result == 0)
+                        result = r;
+        }
+        if (!every && result < 0)
+                return result;
+        name = (NodeName){ .role = FILE_GROUP };
+        (void)snprintf(name.record, sizeof(name.record), "nodes/%u", run->step->group);
+        r = act(run, &name);
+        return result < 0 ? result : r;
+}
+
+int step_grant_node(Run *run) {
+        _cleanup_answer_ Answer failure = ANSWER_NULL;
+        int r;
+
+        r = for_each_node(run, node_grant, false);
+        if (r == 0)
+                return 0;
+        /* the answer is that of the failure, whatever becomes of the way back */
+        failure = run->answer;
+        run->answer = ANSWER_NULL;
+        (void)for_each_node(run, node_revoke, true);
+        answer_clear(&run->answer);
+        run->answer = failure;
+        failure = ANSWER_NULL;
+        return r;
+}
+
+int step_revoke_node(Run *run) {
+        return for_each_node(run, node_revoke, true);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Who may open /dev/vfio/N. Owner, mode and ACL of before are kept in the run-time folder. */
+/* Who may open the nodes of a group and of its devices. Owner, mode and ACL of before are kept in the
+ * run-time folder. */
 
 #include "executor/run.h"
 

@@ -27,7 +27,7 @@ typedef struct KnownDevice {
 /* A node of VFIO. The same name stands for one binding after the other, and what udev's database
  * says of the old one stays there for a moment. */
 typedef struct Node {
-        int group;
+        char *path;           /* below sys/class: "vfio/12", "vfio-dev/vfio3" */
         uint64_t initialized; /* CLOCK_MONOTONIC; 0: not known to be */
         uint64_t gone;        /* when it was last seen to be away after a step of ours */
         UT_hash_handle hh;
@@ -36,7 +36,7 @@ typedef struct Node {
 struct Discovery {
         sd_event *event;
         const KernelEvents *events;
-        void (*node)(int group, void *userdata);
+        void (*node)(void *userdata);
         void *userdata;
         struct udev *udev;
         struct udev_monitor *monitor;
@@ -219,44 +219,63 @@ static void use_changed(Discovery *d, const char *path) {
         }
 }
 
-static Node *find_node(Discovery *d, int group) {
-        Node *node;
+static Node *node_free(Node *node) {
+        free(node->path);
+        free(node);
+        return NULL;
+}
+DEFINE_CLEANUP(Node *, node_free);
 
-        HASH_FIND_INT(d->nodes, &group, node);
+static Node *find_node(Discovery *d, const char *subsystem, const char *name) {
+        _cleanup_free_ char *path = str_format("%s/%s", subsystem, name);
+        _cleanup_(node_freep) Node *added = NULL;
+        Node *node = NULL;
+
+        if (!path)
+                return NULL;
+        HASH_FIND_STR(d->nodes, path, node);
         if (node)
                 return node;
-        node = calloc(1, sizeof(*node));
-        if (!node)
+        added = calloc(1, sizeof(*added));
+        if (!added)
                 return NULL;
-        node->group = group;
-        HASH_ADD_INT(d->nodes, group, node);
-        if (!node->hh.tbl) {
-                free(node);
-                return NULL;
+        added->path = TAKE_PTR(path);
+        HASH_ADD_KEYPTR(hh, d->nodes, added->path, strlen(added->path), added);
+        return added->hh.tbl ? TAKE_PTR(added) : NULL;
+}
+
+/* To those who gave somebody a right on it. */
+static void tell_node_changed(Discovery *d, const Node *node) {
+        _cleanup_free_ char *link = NULL;
+        const char *name = strchr(node->path, '/') + 1;
+        unsigned long long group;
+
+        if (str_starts(node->path, "vfio-dev/")) {
+                if (sysfs_link_namef(&d->facts.sysfs, &link, "sys/class/%s/device/iommu_group",
+                                     node->path) < 0)
+                        return; /* gone, and its right with it */
+                name = link;
         }
-        return node;
+        /* there is also "noiommu-0" */
+        if (parse_u64(name, 10, &group) == 0 && group <= INT_MAX)
+                d->events->node_changed((unsigned)group, d->events->userdata);
 }
 
 static void node_event(Discovery *d, const DeviceEvent *e) {
-        unsigned long long group;
-        Node *node;
+        Node *node = find_node(d, e->subsystem, e->name);
 
-        /* there is also "vfio" itself, and "noiommu-0" */
-        if (parse_u64(e->name, 10, &group) < 0 || group > INT_MAX)
-                return;
-        node = find_node(d, (int)group);
         if (!node)
                 return;
         node->initialized = str_eq(e->action, "remove") ? 0 : e->initialized;
-        d->node((int)group, d->userdata);
+        d->node(d->userdata);
         if (str_eq(e->action, "change"))
-                d->events->node_changed((unsigned)group, d->events->userdata);
+                tell_node_changed(d, node);
 }
 
 void discovery_event(Discovery *d, const DeviceEvent *e) {
         KnownDevice *device;
 
-        if (str_eq(e->subsystem, "vfio")) {
+        if (str_eq(e->subsystem, "vfio") || str_eq(e->subsystem, "vfio-dev")) {
                 node_event(d, e);
         } else if (!str_eq(e->subsystem, "pci")) {
                 use_changed(d, e->path);
@@ -284,9 +303,9 @@ static int catch_up(Discovery *d) {
         }
         HASH_ITER(hh, d->nodes, node, next_node) {
                 node->initialized = 0;
-                d->node(node->group, d->userdata);
-                d->events->node_changed((unsigned)node->group, d->events->userdata);
+                tell_node_changed(d, node);
         }
+        d->node(d->userdata);
         return 0;
 }
 
@@ -318,7 +337,7 @@ static int on_monitor(sd_event_source *source, int fd, uint32_t revents, void *u
 }
 
 static int watch(Discovery *d) {
-        static const char *const subsystems[] = { "pci", "net", "block", "vfio" };
+        static const char *const subsystems[] = { "pci", "net", "block", "vfio", "vfio-dev" };
         int r;
 
         d->monitor = udev_monitor_new_from_netlink(d->udev, "udev");
@@ -339,7 +358,7 @@ static int watch(Discovery *d) {
 }
 
 int discovery_new(sd_event *event, const char *root, const KernelEvents *events,
-                  void (*node)(int group, void *userdata), void *userdata, Discovery **ret) {
+                  void (*node)(void *userdata), void *userdata, Discovery **ret) {
         _cleanup_(discovery_freep) Discovery *d = NULL;
         int r;
 
@@ -381,7 +400,7 @@ Discovery *discovery_free(Discovery *d) {
         }
         HASH_ITER(hh, d->nodes, node, next_node) {
                 HASH_DEL(d->nodes, node);
-                free(node);
+                (void)node_free(node);
         }
         facts_reader_clear(&d->facts);
         (void)udev_unref(d->udev);
@@ -404,15 +423,21 @@ int discovery_start(Discovery *d) {
 }
 
 /* By sysfs, which knows the nodes that the kernel made also where /dev is a private one. */
-static int node_exists(Discovery *d, unsigned group) {
-        return sysfs_existsf(&d->facts.sysfs, "sys/class/vfio/%u", group);
+static int node_exists(Discovery *d, const char *path) {
+        return sysfs_existsf(&d->facts.sysfs, "sys/class/%s", path);
 }
 
-static void note_node_gone(Discovery *d, unsigned group) {
-        Node *node = find_node(d, (int)group);
+/* After an unbind: the group's own node may be among those that no event told of yet. */
+static void note_nodes_gone(Discovery *d, unsigned group) {
+        Node *node, *next;
+        char name[16];
 
-        if (node && node_exists(d, group) == 0)
-                node->gone = now_monotonic();
+        (void)snprintf(name, sizeof(name), "%u", group);
+        (void)find_node(d, "vfio", name);
+        HASH_ITER(hh, d->nodes, node, next) {
+                if (node_exists(d, node->path) == 0)
+                        node->gone = now_monotonic();
+        }
 }
 
 static bool step_concerns(const Step *step, const DeviceFacts *facts) {
@@ -427,7 +452,7 @@ void discovery_after_step(Discovery *d, const Step *step, bool succeeded, const 
         KnownDevice *device, *next;
 
         if (step->kind == STEP_UNBIND)
-                note_node_gone(d, step->group);
+                note_nodes_gone(d, step->group);
         HASH_ITER(hh, d->devices, device, next) {
                 if (!step_concerns(step, &device->facts))
                         continue;
@@ -447,23 +472,55 @@ int discovery_find_driver(Discovery *d, const char *device, const char *driver, 
         return driver_table_find(&d->facts.sysfs, d->facts.release, device, driver, ret);
 }
 
-int discovery_node_ready(Discovery *d, unsigned group) {
-        Node *node = find_node(d, (int)group);
+static int node_is_ready(Discovery *d, const char *subsystem, const char *name) {
+        Node *node = find_node(d, subsystem, name);
         struct udev_device *device;
-        char name[16];
         int r;
 
         if (!node)
                 return -ENOMEM;
-        r = node_exists(d, group);
+        r = node_exists(d, node->path);
         if (r <= 0)
                 return r;
         if (node->initialized <= node->gone) {
-                (void)snprintf(name, sizeof(name), "%u", group);
-                device = udev_device_new_from_subsystem_sysname(d->udev, "vfio", name);
+                device = udev_device_new_from_subsystem_sysname(d->udev, subsystem, name);
                 if (device)
                         node->initialized = initialized_usec(device);
                 (void)udev_device_unref(device);
         }
         return node->initialized > node->gone;
+}
+
+/* Kernels that make no node for a single device have its folder, but without a number. */
+static int device_node_is_ready(Discovery *d, const char *device) {
+        _cleanup_(strv_freep) char **names = NULL;
+        int r;
+
+        r = sysfs_listf(&d->facts.sysfs, &names, "sys/bus/pci/devices/%s/vfio-dev", device);
+        if (r < 0)
+                return r == -ENOENT ? 1 : r;
+        if (!names || !*names)
+                return 1;
+        r = sysfs_existsf(&d->facts.sysfs, "sys/bus/pci/devices/%s/vfio-dev/%s/dev", device, *names);
+        if (r < 0)
+                return r;
+        return r > 0 ? node_is_ready(d, "vfio-dev", *names) : 1;
+}
+
+int discovery_nodes_ready(Discovery *d, unsigned group) {
+        _cleanup_(strv_freep) char **devices = NULL;
+        char name[16];
+        int r;
+
+        (void)snprintf(name, sizeof(name), "%u", group);
+        r = node_is_ready(d, "vfio", name);
+        if (r <= 0)
+                return r;
+        r = sysfs_listf(&d->facts.sysfs, &devices, "sys/kernel/iommu_groups/%u/devices", group);
+        if (r < 0)
+                return r;
+        r = 1;
+        for (char **device = devices; r > 0 && *device; device++)
+                r = device_node_is_ready(d, *device);
+        return r;
 }

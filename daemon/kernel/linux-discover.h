@@ -24,10 +24,10 @@ typedef struct DeviceEvent {
         uint64_t initialized; /* CLOCK_MONOTONIC of when udev first saw it; 0: not yet */
 } DeviceEvent;
 
-/* node: something may have changed about /dev/vfio/GROUP. root: "/". events have to stay where they
+/* node: something may have changed about a node of VFIO. root: "/". events have to stay where they
  * are. */
 int discovery_new(sd_event *event, const char *root, const KernelEvents *events,
-                  void (*node)(int group, void *userdata), void *userdata, Discovery **ret);
+                  void (*node)(void *userdata), void *userdata, Discovery **ret);
 Discovery *discovery_free(Discovery *d);
 DEFINE_CLEANUP(Discovery *, discovery_free);
 
@@ -40,6 +40,6 @@ void discovery_after_step(Discovery *d, const Step *step, bool succeeded, const 
 /* As KernelOps.look and find_driver. */
 void discovery_look(Discovery *d, const char *device);
 int discovery_find_driver(Discovery *d, const char *device, const char *driver, DriverWish *ret);
-/* /dev/vfio/GROUP of the present binding is there and udev has finished with it: 1, 0, or a
- * negative errno. */
-int discovery_node_ready(Discovery *d, unsigned group);
+/* /dev/vfio/GROUP of the present binding is there, so are the nodes of its single devices if the
+ * kernel makes such, and udev has finished with them: 1, 0, or a negative errno. */
+int discovery_nodes_ready(Discovery *d, unsigned group);

@@ -185,14 +185,14 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-/* /dev/vfio/GROUP came or changed. */
-static void on_node(int group, void *userdata) {
+/* A node of VFIO came or changed. */
+static void on_node(void *userdata) {
         LinuxKernel *k = userdata;
         LinuxOp *op;
 
         DL_FOREACH(k->ops, op) {
-                if (op->step.kind == STEP_WAIT_NODE && op->step.group == (unsigned)group &&
-                    discovery_node_ready(k->discovery, op->step.group) > 0)
+                if (op->step.kind == STEP_WAIT_NODE &&
+                    discovery_nodes_ready(k->discovery, op->step.group) > 0)
                         (void)op_finish_later(op, 0, NULL);
         }
 }
@@ -400,7 +400,7 @@ static int send_step(LinuxOp *op) {
 
 static int begin_step(LinuxOp *op) {
         if (op->step.kind == STEP_WAIT_NODE) {
-                int r = discovery_node_ready(op->kernel->discovery, op->step.group);
+                int r = discovery_nodes_ready(op->kernel->discovery, op->step.group);
 
                 return r > 0 ? op_finish_later(op, 0, NULL) : r;
         }

@@ -370,8 +370,9 @@ static void test_another_user_is_refused(void **state) {
         assert_false(is_locked(f));
 }
 
-static void assert_node(const Fixture *f, uid_t uid, mode_t mode, const char *expected) {
-        const char *path = host_path(&f->host, "dev/vfio/12");
+static void assert_node_at(const Fixture *f, const char *name, uid_t uid, mode_t mode,
+                           const char *expected) {
+        const char *path = host_path(&f->host, name);
         acl_t acl, wanted;
         struct stat st;
 
@@ -384,6 +385,44 @@ static void assert_node(const Fixture *f, uid_t uid, mode_t mode, const char *ex
         assert_int_equal(acl_cmp(acl, wanted), 0);
         (void)acl_free(acl);
         (void)acl_free(wanted);
+}
+
+static void assert_node(const Fixture *f, uid_t uid, mode_t mode, const char *expected) {
+        assert_node_at(f, "dev/vfio/12", uid, mode, expected);
+}
+
+static void make_node(const Fixture *f, const char *name, const char *number, const char *content) {
+        host_write(&f->host, number, content);
+        if (mknod(host_path(&f->host, name), S_IFCHR | 0600, makedev(1, 3)) < 0)
+                skip();
+        assert_int_equal(chmod(host_path(&f->host, name), 0600), 0);
+}
+
+/* Kernels with nodes of single devices: all or none of them are given. */
+static void test_nodes_of_devices(void **state) {
+        static const char cdev[] = "dev/vfio/devices/vfio3";
+        Fixture *f = *state;
+
+        if (geteuid() != 0)
+                skip();
+        make_node(f, "dev/vfio/12", "sys/class/vfio/12/dev", "1:3\n");
+        make_node(f, cdev, NODE "vfio-dev/vfio3/dev", "1:3\n");
+        assert_int_equal(chown(host_path(&f->host, cdev), 77, 78), 0);
+        assert_step(f, "{\"seq\":1,\"step\":\"grant-node\",\"group\":12,\"uid\":1000}", 0, NULL);
+        assert_node(f, 0, 0660, "u::rw,u:1000:rw,g::-,m::rw,o::-");
+        assert_node_at(f, cdev, 0, 0660, "u::rw,u:1000:rw,g::-,m::rw,o::-");
+        assert_step(f, "{\"seq\":1,\"step\":\"revoke-node\",\"group\":12,\"uid\":1000}", 0, NULL);
+        assert_node(f, 0, 0600, "u::rw,g::-,o::-");
+        assert_node_at(f, cdev, 77, 0600, "u::rw,g::-,o::-");
+        host_write(&f->host, "sys/class/vfio/12/dev", "1:5\n");
+        assert_step(f, "{\"seq\":1,\"step\":\"grant-node\",\"group\":12,\"uid\":1000}", EPERM,
+                    "is not the node that VFIO made");
+        assert_node_at(f, cdev, 77, 0600, "u::rw,g::-,o::-");
+        host_write(&f->host, "sys/class/vfio/12/dev", "1:3\n");
+        host_write(&f->host, NODE "vfio-dev/vfio3/dev", "1:5\n");
+        assert_step(f, "{\"seq\":1,\"step\":\"grant-node\",\"group\":12,\"uid\":1000}", EPERM,
+                    "is not the node that VFIO made");
+        assert_node(f, 0, 0600, "u::rw,g::-,o::-");
 }
 
 static void test_node(void **state) {
@@ -470,6 +509,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_another_user_is_refused, executor_setup,
                                                 executor_teardown),
                 cmocka_unit_test_setup_teardown(test_node, executor_setup, executor_teardown),
+                cmocka_unit_test_setup_teardown(test_nodes_of_devices, executor_setup,
+                                                executor_teardown),
                 cmocka_unit_test_setup_teardown(test_no_node_to_claim, executor_setup,
                                                 executor_teardown),
         };
