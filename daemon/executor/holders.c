@@ -89,6 +89,18 @@ static Hold device_file_hold(const Scan *scan, const char *pid, const char *fd) 
         return path && strv_contains(scan->devices, path + 1) ? HOLD_SURE : HOLD_NONE;
 }
 
+/* A file of a node that was opened only to name it, as udev does, is no use of the device. */
+static Hold node_file_hold(const Scan *scan, const char *pid, const char *fd) {
+        static const char key[] = "flags:";
+        _cleanup_free_ char *info = NULL;
+        const char *flags;
+
+        if (sysfs_readf(scan->s, &info, "proc/%s/fdinfo/%s", pid, fd) < 0)
+                return HOLD_SURE;
+        flags = strstr(info, key);
+        return flags && (strtoul(flags + strlen(key), NULL, 8) & O_PATH) ? HOLD_NONE : HOLD_SURE;
+}
+
 static Hold file_hold(const Scan *scan, const char *pid, int folder, const char *fd) {
         char target[PATH_MAX];
         ssize_t n;
@@ -101,7 +113,7 @@ static Hold file_hold(const Scan *scan, const char *pid, int folder, const char 
                 return device_file_hold(scan, pid, fd);
         for (char **end = scan->nodes; end && *end; end++)
                 if (ends_with(target, *end))
-                        return HOLD_SURE;
+                        return node_file_hold(scan, pid, fd);
         return HOLD_NONE;
 }
 

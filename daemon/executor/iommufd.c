@@ -23,7 +23,7 @@ bool iommufd_is_one(int fd) {
         return ioctl(fd, IOMMU_OPTION, &option) == 0;
 }
 
-/* The devices' nodes into the answer, for lending them. */
+/* The devices' nodes into the answer. */
 static int open_devices(Run *run, char *const *devices) {
         for (; *devices; devices++) {
                 int r, cdev;
@@ -201,57 +201,43 @@ int iommufd_reclaim(Run *run) {
         return r < 0 ? r : destroy_busy(run, iommufd, &busy);
 }
 
-typedef struct Claim {
-        char **devices;
-        int iommufd;
-} Claim;
-
 /* -EBUSY: somebody else has it bound, or the whole group open */
-static int bind_device(Run *run, const Claim *claim, const char *device) {
-        struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind), .iommufd = claim->iommufd };
+static int bind_device(Run *run, int cdev, int iommufd) {
+        struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind), .iommufd = iommufd };
         _cleanup_free_ char *harmful = NULL;
-        _cleanup_close_ int cdev = -EBADF;
         int r;
 
-        cdev = vfio_node_open(run, FILE_CDEV, device, O_RDWR);
-        if (cdev < 0)
-                return cdev;
-        if (ioctl(cdev, VFIO_DEVICE_BIND_IOMMUFD, &bind) < 0) {
-                r = -errno;
-                if (r == -EPERM) {
-                        int described = group_describe_drivers(run, NULL, true, &harmful);
-
-                        if (described < 0)
-                                return described;
-                        if (harmful)
-                                return group_not_viable(run);
-                }
-                /* EINVAL: of this device; EPERM: of another one in the group, not to this iommufd */
-                return r == -EINVAL || r == -EPERM || r == -EAGAIN ? -EBUSY : r;
+        if (ioctl(cdev, VFIO_DEVICE_BIND_IOMMUFD, &bind) == 0)
+                return 0;
+        switch (errno) {
+        case EPERM: /* another one in the group has an owner */
+                r = group_describe_drivers(run, NULL, true, &harmful);
+                if (r < 0)
+                        return r;
+                return harmful ? group_not_viable(run) : -EBUSY;
+        case EINVAL: /* this device is bound */
+        case EAGAIN:
+                return -EBUSY;
+        default:
+                return -errno;
         }
-        r = vfio_files_add(&run->answer.files, FILE_CDEV, device, cdev);
-        if (r == 0)
-                TAKE_FD(cdev);
-        return r;
 }
 
-/* Once all are bound, files that are open besides own nothing, but an unbind would wait for them. */
+/* The answer's files are the iommufd and the devices. Those are opened only once: a close of ours
+ * would be told as one of somebody else. Files that are open besides own nothing once all devices
+ * are bound, but an unbind would wait for them. */
 static int bind_all(Run *run, void *userdata) {
-        const Claim *claim = userdata;
+        const VfioFiles *files = &run->answer.files;
         _cleanup_free_ char *holders = NULL;
+        size_t *bound = userdata;
         int r;
 
         r = run_check_permit(run);
-        if (r < 0)
-                return r;
-        for (char **d = claim->devices; *d; d++) {
-                if (vfio_files_get(&run->answer.files, FILE_CDEV, *d) >= 0)
-                        continue;
-                r = bind_device(run, claim, *d);
-                if (r < 0)
-                        return r;
-        }
-        r = holders_describe(&run->sysfs, run->step->group, HOLDERS_OF_ANY, NULL, false, &holders);
+        for (; r == 0 && *bound + 1 < files->n; *bound += r == 0)
+                r = bind_device(run, files->items[*bound + 1].fd, files->items[0].fd);
+        if (r == 0)
+                r = holders_describe(&run->sysfs, run->step->group, HOLDERS_OF_ANY, NULL, false,
+                                     &holders);
         if (r < 0)
                 return r;
         return holders ? -EBUSY : 0;
@@ -283,7 +269,7 @@ static int watch_nodes(Run *run, char *const *devices, int *ret) {
 int iommufd_claim(Run *run) {
         _cleanup_(strv_freep) char **devices = NULL;
         _cleanup_close_ int watch = -EBADF;
-        Claim claim;
+        size_t bound = 0;
         int r;
 
         /* ours would keep the devices bound as well */
@@ -296,11 +282,13 @@ int iommufd_claim(Run *run) {
         r = watch_nodes(run, devices, &watch);
         if (r < 0)
                 return r;
-        claim = (Claim){ .devices = devices, .iommufd = open_iommufd(run) };
-        if (claim.iommufd < 0)
-                return claim.iommufd;
+        r = open_iommufd(run);
+        if (r >= 0)
+                r = open_devices(run, devices);
+        if (r < 0)
+                return r;
         return group_wait(run, &(GroupWait){ .attempt = bind_all,
-                                             .userdata = &claim,
+                                             .userdata = &bound,
                                              .which = HOLDERS_OF_ANY,
                                              .watch = watch });
 }

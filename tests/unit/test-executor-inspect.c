@@ -406,6 +406,10 @@ static void test_holders(void **state) {
         host_write(&f->host, NODE "vfio-dev/vfio3/dev", "510:3\n");
         add_holder(f, "101", "vmm\n", "/dev/vfio/devices/vfio3");
         assert_holders(f, skip, false, "vmm (pid 101)");
+        /* udev has it open, but not for use */
+        add_holder(f, "102", "(udev-worker)\n", "/dev/vfio/devices/vfio3");
+        host_write(&f->host, "proc/102/fdinfo/7", "pos:\t0\nflags:\t012000000\nmnt_id:\t25\n");
+        host_write(&f->host, "proc/101/fdinfo/7", "pos:\t0\nflags:\t0100002\nmnt_id:\t25\n");
         /* an unbind does not wait for those who have only the group */
         assert_holders_of(f, HOLDERS_OF_DEVICES, NULL, false, "vmm (pid 101)");
         assert_int_equal(holders_include(&f->run.sysfs, 12, (const pid_t[]){ 101, 4711, 0 }), 1);
