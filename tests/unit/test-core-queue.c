@@ -231,6 +231,48 @@ static void test_joining_against_priority(void **state) {
         refused(&w, (RequestSpec){ { A }, USER, .owner = "a" }, ERROR_BUSY, "reserved");
 }
 
+/* All its groups are owned already: there is nothing to switch. */
+static void test_turn_that_joins(void **state) {
+        _cleanup_world_ World w;
+        Lease *other, *q;
+
+        host_init(&w);
+        (void)world_acquire(&w, (RequestSpec){ { A, C }, DMA, .owner = "a" });
+        other = ask(&w, (RequestSpec){ { C }, USER, .owner = "b", WAIT }, LEASE_QUEUED);
+        q = ask(&w, (RequestSpec){ { A, C }, DMA, .owner = "c", WAIT }, LEASE_QUEUED);
+        release(&w, other);
+        served(&w, q);
+        assert_int_equal(q->state, LEASE_ACTIVE);
+        assert_int_equal(registry_group(w.r, 1)->count, 2);
+}
+
+/* What is found in the way when its turn comes. */
+static void test_turn_that_fails(void **state) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+        _cleanup_world_ World w;
+        Lease *l, *q, *behind;
+
+        host_init(&w);
+        l = world_acquire(&w, (RequestSpec){ { A }, USER });
+        q = ask(&w, (RequestSpec){ { A, B }, USER, .owner = "b", WAIT }, LEASE_QUEUED);
+        behind = ask(&w, (RequestSpec){ { B }, USER, .owner = "c", WAIT }, LEASE_QUEUED);
+        release(&w, l);
+        restore(&w, 1);
+        served(&w, q);
+        (void)fault_set(&why, ERROR_IN_USE, "%s is mounted", B);
+        changes_clear(&w.c);
+        assert_int_equal(registry_lease_fail(w.r, q, &why, &w.c), 0);
+        assert_int_equal(w.c.n_leases, 1);
+        assert_int_equal(w.c.n_groups, 2);
+        assert_int_equal(q->state, LEASE_FAILED);
+        assert_int_equal(q->failure.code, ERROR_IN_USE);
+        assert_string_equal(q->failure.message, B " is mounted");
+        assert_int_equal(registry_lease_fail(w.r, q, &why, &w.c), -EINVAL);
+        served(&w, NULL);
+        restore(&w, 2);
+        served(&w, behind);
+}
+
 static void test_time_out(void **state) {
         _cleanup_world_ World w;
         Lease *l, *soon, *late;
@@ -537,6 +579,8 @@ int main(void) {
                 cmocka_unit_test(test_joining),
                 cmocka_unit_test(test_joining_beside_one_who_can),
                 cmocka_unit_test(test_joining_against_priority),
+                cmocka_unit_test(test_turn_that_joins),
+                cmocka_unit_test(test_turn_that_fails),
                 cmocka_unit_test(test_time_out),
                 cmocka_unit_test(test_says_what_it_waits_for),
                 cmocka_unit_test(test_unplugged),
