@@ -53,5 +53,9 @@ bool plan_disturbs(const Plan *plan, const char *device);
 /* Does the group look, by its devices' facts, as its terms say it should? For recovery and to
  * see foreign meddling. */
 bool group_is_switched(const Group *g, const Terms *terms);
+/* Must it stay as its terms say: is it owned, or kept for the next owner? */
+static inline bool group_has_to_stay(const Group *g) {
+        return g->state == GROUP_OWNED || g->state == GROUP_QUARANTINED;
+}
 /* What somebody else has changed about an owned group, from what to what; NULL: nothing. 0 or -ENOMEM. */
 int group_deviation(const Group *g, char **ret);

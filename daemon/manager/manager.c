@@ -131,13 +131,13 @@ static void refresh_use(Manager *m, const char *name) {
         (void)manager_commit(m, &c);
 }
 
-/* Somebody changed an owned group behind our back? Our own steps are never taken for that. */
+/* Somebody changed a group behind our back? Our own steps are never taken for that. */
 static int check_meddling(Manager *m, const char *name, Changes *c) {
         Device *d = registry_device(m->registry, name);
         _cleanup_free_ char *why = NULL;
         int r;
 
-        if (!m->started || !d || !d->group || d->group->state != GROUP_OWNED ||
+        if (!m->started || !d || !d->group || !group_has_to_stay(d->group) ||
             switch_is_busy(d->group))
                 return 0;
         r = group_deviation(d->group, &why);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Looks after groups that are owned. The kernel tells nobody that a default domain type or a
+ * Looks after groups that are owned or quarantined. The kernel tells nobody that a default domain type or a
  * driver_override was written, nor that an unbind or unplug waits for a program that has the device open: so their
  * devices are read again, a few at a time, twice a second. That udev runs its rules again for a node
  * is told; then the right on it is set again.
@@ -24,7 +24,7 @@ struct Patrol {
 };
 
 static bool group_is_watched(const Group *g) {
-        return g->state == GROUP_OWNED && !switch_is_busy(g);
+        return group_has_to_stay(g) && !switch_is_busy(g);
 }
 
 /* Returns how many devices that were. What is found comes as an event. */
@@ -51,7 +51,7 @@ static bool patrol_walk(Patrol *p) {
                         continue;
                 }
                 p->last = g->id;
-                any = any || g->state == GROUP_OWNED;
+                any = any || group_has_to_stay(g);
                 if (group_is_watched(g))
                         n += look_at(p->m, g);
         }
@@ -81,7 +81,7 @@ static int patrol_start(Patrol *p) {
 void patrol_note(Patrol *p, const Group *g) {
         int r;
 
-        if (p->timer || g->state != GROUP_OWNED)
+        if (p->timer || !group_has_to_stay(g))
                 return;
         r = patrol_start(p);
         if (r < 0)

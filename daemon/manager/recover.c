@@ -111,11 +111,11 @@ static int check_under_way(Manager *m, Group *g) {
 }
 
 /* Somebody rebound a leased device while nobody looked? */
-static int check_owned(Manager *m, Group *g, Changes *c) {
+static int check_unchanged(Manager *m, Group *g, Changes *c) {
         _cleanup_free_ char *what = NULL, *why = NULL;
         int r;
 
-        if (g->state != GROUP_OWNED)
+        if (!group_has_to_stay(g))
                 return 0;
         r = group_deviation(g, &what);
         if (r < 0 || !what)
@@ -142,7 +142,7 @@ int manager_recover(Manager *m) {
         if (r == 0)
                 r = registry_adopt_done(m->registry, &c);
         for (Group *g = registry_groups(m->registry); r == 0 && g; g = g->hh.next) {
-                r = check_owned(m, g, &c);
+                r = check_unchanged(m, g, &c);
                 if (r == 0)
                         r = check_under_way(m, g);
         }

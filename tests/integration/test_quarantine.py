@@ -233,3 +233,19 @@ def test_policy_that_changes(host, root, sim):
     root.manager("Reload")
     # what is kept for nobody is the host's
     root.wait_group(NIC, "free")
+
+
+@pytest.mark.parametrize("event", ["unbind", "unplug"])
+def test_somebody_takes_it_out_of_quarantine(root, sim, event):
+    """Nobody is held up by what the daemon keeps open."""
+    quarantine(root, sim, owner="me", access="fd")
+    sim.event(event, device=NIC)
+    if event == "unplug":
+        root.wait(lambda: NIC not in {device["name"] for device in sim.dump()["devices"]}, "the end of the unplug")
+        return
+    assert "driver" in root.wait_group(NIC, "lost")["WaitsFor"]
+    root.wait(lambda: not sim.hanging(NIC) and not sim.dump()["pending"], "the end of the unbind")
+    assert not root.group_of(NIC)["Claimed"]
+    root.call(root.group_path(NIC), "org.dmaowner1.Group", "Retry")
+    root.wait_group(NIC, "free")
+    assert sim.device(NIC)["driver"] == "e1000e"
