@@ -28,4 +28,8 @@ def test_scenario(host, scenario):
 
 
 def test_the_table_has_this_kernel(host):
-    assert host.output("uname -r").startswith(kernels.Kernel(host.guest.name).version + ".")
+    kernel = kernels.Kernel(host.guest.name)
+    assert host.output("uname -r").startswith(kernel.version + ".")
+    assert (host.run("test -c /dev/iommu", check=False)[0] == 0) == ("iommufd" in kernel.features)
+    built_in = host.run("grep -q /vfio-pci.ko /lib/modules/$(uname -r)/modules.builtin", check=False)[0] == 0
+    assert built_in == ("vfio_built_in" in kernel.features)
