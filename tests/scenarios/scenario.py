@@ -191,10 +191,18 @@ class Scenario:
         return [role], error
 
     def type(self, role, value):
-        return [role], self.backend.set_type(self.device(role), value)
+        error = self.backend.set_type(self.device(role), value)
+        # no event tells the daemon, but it keeps looking at what is leased
+        if not error and self.client.group_of(self.device(role))["State"] == "owned":
+            self.wait(lambda: self.client.group_of(self.device(role))["DefaultDomainType"]
+                      == self.backend.facts(self.device(role))["type"], "the daemon to see it")
+        return [role], error
 
     def retry(self, role):
-        self.client.call(self.client.group_path(self.device(role)), GROUP, "Retry")
+        try:
+            self.client.call(self.client.group_path(self.device(role)), GROUP, "Retry")
+        except BusError as error:
+            return [role], error.name
         return [role], None
 
     # looking
