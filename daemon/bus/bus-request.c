@@ -105,6 +105,19 @@ static int read_access(Reader *r, sd_bus_message *m) {
         return 0;
 }
 
+static int read_interface(Reader *r, sd_bus_message *m) {
+        const char *text;
+        int q = sd_bus_message_read(m, "s", &text);
+
+        if (q < 0)
+                return q;
+        r->request->terms.interface = vfio_interface_from_string(text);
+        if (r->request->terms.interface < 0)
+                return fault_set(r->fault, ERROR_INVALID_ARGS,
+                                 "interface '%s' is none of auto, iommufd, container", text);
+        return 0;
+}
+
 int bus_check_ttl(uint64_t ttl, Fault *fault) {
         if (ttl <= TTL_MAX)
                 return 0;
@@ -219,6 +232,7 @@ static const struct Option {
         { "driver", "s", read_driver },
         { "force", "b", read_force },
         { "holder", "s", read_holder },
+        { "interface", "s", read_interface },
         { "label", "s", read_label },
         { "owner", "s", read_owner },
         { "pidfd", "h", read_pidfd },

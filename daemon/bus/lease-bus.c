@@ -11,6 +11,8 @@
 
 #define PREFIX BUS_ROOT "/lease"
 
+#define FILES_MAX 16 /* descriptors that a bus lets through in one message */
+
 /* properties */
 
 static int append_id(sd_bus_message *m, const void *object, const Caller *caller) {
@@ -35,6 +37,26 @@ static int append_state(sd_bus_message *m, const void *object, const Caller *cal
         const Lease *l = object;
 
         return sd_bus_message_append(m, "s", lease_state_to_string(l->state));
+}
+
+static int append_access(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Terms *t = &((const Lease *)object)->request.terms;
+
+        return sd_bus_message_append(m, "s",
+                                     t->kind == OWNER_KIND_USER ? access_to_string(t->access) : "");
+}
+
+/* What it became, once there are files. */
+static int append_interface(sd_bus_message *m, const void *object, const Caller *caller) {
+        const Lease *l = object;
+        const Terms *t = &l->request.terms;
+        VfioInterface interface = t->interface;
+
+        if (t->kind != OWNER_KIND_USER || t->access != ACCESS_FD)
+                return sd_bus_message_append(m, "s", "");
+        if (l->n_groups > 0 && l->groups[0]->kept == KEPT_LENT)
+                interface = l->groups[0]->kept_interface;
+        return sd_bus_message_append(m, "s", vfio_interface_to_string(interface));
 }
 
 static int append_failure(sd_bus_message *m, const void *object, const Caller *caller) {
@@ -144,6 +166,8 @@ const BusProperty lease_properties[] = {
         { "Id", "s", append_id },
         { "Owner", "(us)", append_owner },
         { "Kind", "s", append_kind },
+        { "Access", "s", append_access },
+        { "Interface", "s", append_interface },
         { "State", "s", append_state },
         { "Failure", "(ss)", append_failure },
         { "Warning", "s", append_warning },
@@ -328,6 +352,97 @@ static int method_confirm(sd_bus_message *call, void *userdata, sd_bus_error *er
         return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
+/* Those of the device's group, once for each group, and the device's own. */
+static int add_files(const Lease *l, const Device *d, Group **served, size_t *n_served,
+                     sd_bus_message *reply, size_t *n, Fault *fault) {
+        const VfioFiles *files = manager_lent_files(d->group);
+        bool again = false;
+        int r = 0;
+
+        if (!files)
+                return fault_set(fault, ERROR_LOST,
+                                 "the files of lease %s were lost when the daemon was stopped: "
+                                 "release it and ask anew",
+                                 l->id);
+        for (size_t i = 0; i < *n_served; i++)
+                again = again || served[i] == d->group;
+        if (!again)
+                served[(*n_served)++] = d->group;
+        for (size_t i = 0; i < files->n && r >= 0; i++) {
+                const VfioFile *f = &files->items[i];
+
+                if (f->role == FILE_CDEV ? !str_eq(f->device, d->facts.name) : again)
+                        continue;
+                if (++*n > FILES_MAX)
+                        return fault_set(fault, ERROR_INVALID_ARGS,
+                                         "these devices have more than %d files: ask for some "
+                                         "devices at a time",
+                                         FILES_MAX);
+                r = sd_bus_message_append(reply, "(ssh)", d->facts.name,
+                                          file_role_to_string(f->role), f->fd);
+        }
+        return r;
+}
+
+static int append_files(BusServer *s, const Lease *l, char *const *devices, sd_bus_message *reply,
+                        Fault *fault) {
+        _cleanup_free_ Group **served = calloc(l->n_groups, sizeof(Group *));
+        size_t n_served = 0, n = 0;
+        int r;
+
+        if (!served)
+                return -ENOMEM;
+        r = sd_bus_message_open_container(reply, 'a', "(ssh)");
+        for (; *devices && r >= 0; devices++) {
+                const Device *d = registry_device(manager_registry(s->m), *devices);
+                bool leased = false;
+
+                for (size_t i = 0; d && i < l->n_groups; i++)
+                        leased = leased || l->groups[i] == d->group;
+                if (!leased)
+                        return fault_set(fault, ERROR_NO_SUCH_DEVICE,
+                                         "lease %s is not over a device %s", l->id, *devices);
+                r = add_files(l, d, served, &n_served, reply, &n, fault);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int check_lends(const Lease *l, Fault *fault) {
+        if (l->request.terms.kind != OWNER_KIND_USER || l->request.terms.access != ACCESS_FD)
+                return fault_set(fault, ERROR_INVALID_ARGS,
+                                 "lease %s has no files to lend: it was asked for without access fd",
+                                 l->id);
+        if (l->state == LEASE_QUEUED || l->state == LEASE_ACTIVATING)
+                return fault_set(fault, ERROR_BUSY,
+                                 "lease %s is %s: it has files once it is active", l->id,
+                                 lease_state_to_string(l->state));
+        if (l->state != LEASE_ACTIVE && l->state != LEASE_UNCONFIRMED && l->state != LEASE_REVOKING)
+                return refuse_ended(l, fault);
+        return 0;
+}
+
+static int method_open_files(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_(strv_freep) char **devices = NULL;
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        const Caller *caller;
+        BusServer *s = userdata;
+        Lease *l;
+        int r;
+
+        r = sd_bus_message_read_strv(call, &devices);
+        if (r >= 0)
+                r = read_lease(s, call, &l, &caller, &fault);
+        if (r >= 0)
+                r = check_lends(l, &fault);
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(call, &reply);
+        if (r >= 0)
+                r = append_files(s, l, strv_length(devices) > 0 ? devices : l->request.devices,
+                                 reply, &fault);
+        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_send(s->bus, reply, NULL);
+}
+
 #define CONST       SD_BUS_VTABLE_PROPERTY_CONST
 #define CHANGES     SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 #define INVALIDATES SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION
@@ -341,9 +456,14 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Confirm", SD_BUS_ARGS("h", pidfd), SD_BUS_NO_RESULT,
                                 method_confirm, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("OpenFiles", SD_BUS_ARGS("as", devices),
+                                SD_BUS_RESULT("a(ssh)", files), method_open_files,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Id", "s", get_property, 0, CONST),
         SD_BUS_PROPERTY("Owner", "(us)", get_property, 0, INVALIDATES),
         SD_BUS_PROPERTY("Kind", "s", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Access", "s", get_property, 0, CHANGES),
+        SD_BUS_PROPERTY("Interface", "s", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("State", "s", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("Failure", "(ss)", get_property, 0, CHANGES),
         SD_BUS_PROPERTY("Warning", "s", get_property, 0, CHANGES),
