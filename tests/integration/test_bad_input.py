@@ -120,7 +120,7 @@ def test_kind(root, unchanged, kind):
 
 
 def test_options_that_do_not_fit_the_kind(root, unchanged):
-    for kind, options in (("private-domain", {}), ("user", {"access": "fd"})):
+    for kind, options in (("private-domain", {}), ("dma-api", {"access": "fd"})):
         with unchanged(), pytest.raises(BusError) as refusal:
             root.acquire(NIC, kind, **options)
         assert refusal.value.name in ("InvalidArgs", "Unsupported"), kind

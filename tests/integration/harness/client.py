@@ -26,7 +26,7 @@ OPTION_TYPES = {
     "owner": "s", "label": "s", "holder": "s", "pidfd": "h", "ttl": "t", "default-domain-type": "s",
     "driver": "s", "access": "s", "uid": "u", "reset": "s", "force": "b",
     "alternatives": "aas", "vfs": "u",
-    "wait": "t", "priority": "i",
+    "wait": "t", "priority": "i", "interface": "s",
 }
 
 
