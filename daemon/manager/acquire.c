@@ -486,7 +486,6 @@ static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *wh
 /* If it fails, q->lease tells whether there is a reservation to drop. */
 static int inquiry_begin(Inquiry *q, Request *request, int *pidfd, Fault *why) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
-        _cleanup_free_ char *id = NULL;
         Lease *l = NULL;
         int r;
 

@@ -348,6 +348,56 @@ def test_where_the_record_cannot_be_written_nothing_is_lent(host, root, policy):
     assert "cannot be written" in str(lease.why())
 
 
+# what is kept passes the same gate
+
+def keep(root, device, owner="first"):
+    root.hold(device, owner=owner).release()
+    return root.wait_group(device, "quarantined")
+
+
+def test_what_is_kept_and_was_reset_is_for_everybody(root, sim, policy):
+    policy({"release": "keep", "reset": "required"})
+    keep(root, NIC)
+    assert held_back(root, NIC) == ""
+    assert [done["value"] for done in sim.operations() if done["op"] == "reset"] == ["auto"]
+    root.hold(NIC, owner="second")
+
+
+def test_what_is_kept_and_was_not_reset_is_held_back(root, sim, policy):
+    device = sim.unplug(NIC)
+    sim.plug({**device, "reset": []})
+    policy({"release": "keep", "reset": "required"})
+    keep(root, NIC)
+    with refused("Quarantined", "not reset"):
+        root.acquire(NIC, owner="second")
+    keep(root, NIC, "first")
+    clean(root, NIC)
+    root.hold(NIC, owner="second")
+
+
+def test_a_unit_cleans_what_is_kept(root, sim, policy):
+    policy({"release": "keep", "scrub": "unit"})
+    sim.inject("scrub", NVME, hang=True)
+    keep(root, NVME)
+    root.wait(lambda: "being cleaned by" in held_back(root, NVME), "the unit to run")
+    assert root.device(NVME)["Driver"] == "vfio-pci"
+    with refused("Quarantined", "dmaowner-scrub@"):
+        root.acquire(NVME, owner="second")
+    sim.clear()
+    root.wait(lambda: held_back(root, NVME) == "", "the unit to end")
+    root.hold(NVME, owner="second")
+
+
+def test_a_broken_reset_of_what_would_be_kept(root, sim, policy):
+    policy({"release": "keep"})
+    sim.inject("reset", NIC, errno="EIO")
+    root.hold(NIC).release()
+    assert root.wait_group(NIC, "failed")["Claimed"]
+    sim.clear()
+    root.call(root.group_path(NIC), GROUP, "Retry")
+    root.wait_group(NIC, "quarantined")
+
+
 # the words for it
 
 def test_policy_check(host, policy):
