@@ -160,7 +160,8 @@ static int describe_group(const Group *g, const Lease *l, char **text) {
 
         if (!names || str_append(text, "%sIOMMU group %u (%s)", *text ? "; " : "", g->id, names) < 0)
                 return -ENOMEM;
-        if (g->state != GROUP_FREE && g->state != GROUP_CLAIMING && g->state != GROUP_OWNED)
+        if (g->state != GROUP_CLAIMING && g->state != GROUP_OWNED &&
+            !group_may_be_claimed(g, request_terms(&l->request).kind))
                 return str_append(text, " is %s%s%s", group_state_to_string(g->state),
                                   str_empty(g->waits_for) ? "" : ": ",
                                   str_empty(g->waits_for) ? "" : g->waits_for);

@@ -58,7 +58,8 @@ int registry_revoke_due(Registry *r, Lease *l, Changes *c) {
 static bool may_be_emptied(const Group *g, const Lease *waiter) {
         if (group_held_back_by(g, &waiter->request, waiter->seq))
                 return false;
-        if (g->state == GROUP_FREE || g->state == GROUP_DRAINING || g->state == GROUP_RESTORING)
+        if (group_may_be_claimed(g, request_terms(&waiter->request).kind) ||
+            g->state == GROUP_DRAINING || g->state == GROUP_RESTORING)
                 return true;
         if (g->state != GROUP_CLAIMING && g->state != GROUP_OWNED)
                 return false;

@@ -107,7 +107,7 @@ int manager_commit(Manager *m, Changes *c) {
         for (size_t i = 0; i < c->n_groups; i++)
                 if (c->groups[i]->n_devices == 0)
                         manager_forget_group(m, c->groups[i]);
-        if (c->n_groups > 0 || c->n_leases > 0)
+        if (c->n_groups > 0 || c->n_leases > 0 || c->n_devices > 0)
                 queue_kick(m);
         changes_clear(c);
         return r;

@@ -129,6 +129,28 @@ static void test_one_binding_serves_one_owner(void **state) {
         assert_true(is_bound_anew(by_node, others));
 }
 
+/* He who did not leave when he was asked leaves a binding behind that is nobody's. */
+static void test_evicted(void **state) {
+        _cleanup_(policy_freep) Policy *policy = keep_all();
+        _cleanup_plan_ Plan evict = PLAN_NULL;
+        _cleanup_world_ World w;
+        Lease *l;
+        Group *g;
+
+        host_init(&w);
+        g = registry_group(w.r, 1);
+        l = hold(&w, (RequestSpec){ { A }, USER, .owner = "me", .uid = 1 });
+        w.open[1] = true;
+        assert_int_equal(registry_revoke(w.r, l, "x", 1, &w.c), 0);
+        assert_int_equal(registry_revoke_due(w.r, l, &w.c), 0);
+        assert_int_equal(plan_restore(g, policy, &evict), 0);
+        assert_int_equal(evict.steps[1].kind, STEP_EVICT);
+        world_run_plan(&w, &evict, 0, evict.n);
+        go_back(&w, g, policy);
+        assert_int_equal(g->state, GROUP_QUARANTINED);
+        assert_string_equal(world_device(&w, A)->facts.driver, "vfio-pci");
+}
+
 /* One who failed half way has not become the owner of the binding. */
 static void test_failed_successor(void **state) {
         const RequestSpec first = { { A }, USER, .access = ACCESS_FD, .owner = "first" };
@@ -225,6 +247,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_kept_and_given_back),
                 cmocka_unit_test(test_one_binding_serves_one_owner),
+                cmocka_unit_test(test_evicted),
                 cmocka_unit_test(test_failed_successor),
                 cmocka_unit_test(test_failed_claim_is_the_hosts),
                 cmocka_unit_test(test_other_kinds_are_refused),
