@@ -508,19 +508,15 @@ static int device_node_is_ready(Discovery *d, const char *device) {
 }
 
 int discovery_nodes_ready(Discovery *d, unsigned group) {
-        _cleanup_(strv_freep) char **devices = NULL;
+        KnownDevice *device, *next;
         char name[16];
         int r;
 
         (void)snprintf(name, sizeof(name), "%u", group);
         r = node_is_ready(d, "vfio", name);
-        if (r <= 0)
-                return r;
-        r = sysfs_listf(&d->facts.sysfs, &devices, "sys/kernel/iommu_groups/%u/devices", group);
-        if (r < 0)
-                return r;
-        r = 1;
-        for (char **device = devices; r > 0 && *device; device++)
-                r = device_node_is_ready(d, *device);
+        HASH_ITER(hh, d->devices, device, next) {
+                if (r > 0 && device->facts.group >= 0 && (unsigned)device->facts.group == group)
+                        r = device_node_is_ready(d, device->name);
+        }
         return r;
 }
