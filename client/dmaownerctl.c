@@ -30,6 +30,8 @@ static const Verb verbs[] = {
           OPTIONS_REQUEST, 1, ANY, .run = verb_explain },
         { "clean", "DEVICE...", "Says that devices are clean: fit for another owner", 0, 1, ANY,
           .run = verb_clean },
+        { "restore", "DEVICE...", "Gives what is kept in quarantine back to the host", 0, 1, ANY,
+          .run = verb_restore },
         { "policy", "check FILE", "Says whether a file of the policy is right", 0, 2, 2,
           .run = verb_policy },
         { "reload", "", "Has the policy's files read again", 0, 0, 0, .run = verb_reload },

@@ -37,7 +37,8 @@ int verb_policy(const Options *o) {
                        : report_errno(r, o->operands[1]);
 }
 
-int verb_clean(const Options *o) {
+/* What administrators say of devices, one after the other. */
+static int call_for_devices(const Options *o, const char *method) {
         _cleanup_bus_ sd_bus *bus = NULL;
         int r;
 
@@ -46,8 +47,16 @@ int verb_clean(const Options *o) {
                 _cleanup_free_ char *name = device_name_normalise(o->operands[i]);
 
                 if (!name)
-                        return report_errno(-ENOMEM, "clean");
-                r = bus_call(bus, BUS_ROOT, INTERFACE_MANAGER, "MarkClean", NULL, "as", 1, name);
+                        return report_errno(-ENOMEM, method);
+                r = bus_call(bus, BUS_ROOT, INTERFACE_MANAGER, method, NULL, "as", 1, name);
         }
         return r;
+}
+
+int verb_clean(const Options *o) {
+        return call_for_devices(o, "MarkClean");
+}
+
+int verb_restore(const Options *o) {
+        return call_for_devices(o, "Restore");
 }

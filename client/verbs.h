@@ -18,3 +18,4 @@ int verb_monitor(const Options *o);
 int verb_reload(const Options *o);
 int verb_policy(const Options *o);
 int verb_clean(const Options *o);
+int verb_restore(const Options *o);

@@ -3,10 +3,11 @@
 
 import json
 import os
+import subprocess
 
 import pytest
 from harness.client import BusError
-from harness.host import Host
+from harness.host import CLIENT, Host
 from harness.topology import BRIDGE_A, BRIDGE_B, NIC, NIC2, small
 
 KEPT = [NIC, BRIDGE_A]
@@ -156,6 +157,15 @@ def test_restore_gives_it_back(root, sim):
     root.manager("Restore", "as", [NIC])
     root.wait_group(NIC, "free")
     assert sim.device(NIC)["driver"] == before
+
+
+def test_the_command(host, root, sim):
+    quarantine(root, sim, owner="me", access="fd")
+    command = [CLIENT, f"--bus={host.address}", "restore"]
+    assert subprocess.run([*command, NIC[5:]]).returncode == 0
+    root.wait_group(NIC, "free")
+    again = subprocess.run([*command, NIC], capture_output=True, text=True)
+    assert again.returncode == 1 and "free: only what is quarantined" in again.stderr
 
 
 def test_a_group_is_kept_whole(root, sim):
