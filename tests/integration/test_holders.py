@@ -252,6 +252,27 @@ def test_confirm_moves_the_lease_to_a_process(root, process):
     assert lease.wait_ended() == "holder-died"
 
 
+def test_confirm_that_cannot_be_written(host, root, process):
+    """It holds all the same, and the process is watched."""
+    child = process()
+    lease = root.hold(NIC, ttl=3600 * SECOND)
+    leases = host.daemon.runtime / "leases"
+    leases.rename(host.daemon.runtime / "aside")
+    pidfd = os.pidfd_open(child.pid)
+    lease.call("Confirm", "h", pidfd)
+    os.close(pidfd)
+    lease.close()
+    assert lease.State == "active"
+    (host.daemon.runtime / "aside").rename(leases)
+    # what is opened from now on has the number of one that would have been closed too often
+    other = root.hold(NIC2)
+    other.close()
+    assert other.wait_ended() == "holder-died"
+    assert lease.State == "active"
+    child.kill()
+    assert lease.wait_ended() == "holder-died"
+
+
 def test_confirm_by_what_is_no_process(root, unchanged):
     lease = root.hold(NIC)
     reading, writing = os.pipe()

@@ -165,7 +165,7 @@ def test_the_command(host, root, sim):
     assert subprocess.run([*command, NIC[5:]]).returncode == 0
     root.wait_group(NIC, "free")
     again = subprocess.run([*command, NIC], capture_output=True, text=True)
-    assert again.returncode == 1 and "free: only what is quarantined" in again.stderr
+    assert again.returncode == 2 and "free: only what is quarantined" in again.stderr
 
 
 def test_a_group_is_kept_whole(root, sim):

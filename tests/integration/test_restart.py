@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from harness.client import FOR_EVER, Lease
-from harness.topology import BRIDGE_A, NIC, NIC2, NIC_USED
+from harness.topology import BRIDGE, BRIDGE_A, BRIDGE_B, NIC, NIC2, NIC_USED
 
 HOWS = ["stop", "kill"]
 SECOND = 10**6
@@ -268,3 +268,20 @@ def test_ids_of_ended_leases_are_not_used_again(host, root):
     root.wait_group(NIC, "free")
     host.restart("kill")
     assert root.hold(NIC).id != first.id
+
+
+def test_a_record_goes_only_when_its_successor_is_written(host, root, sim):
+    """The file of a group is named after its first device. That one is unplugged, and the file under the
+    next name cannot be written: what the host had may not be forgotten."""
+    root.hold(BRIDGE_A)
+    records = host.daemon.runtime / "groups"
+    assert [path.name for path in records.iterdir()] == [f"{BRIDGE}.json"]
+    for successor in (BRIDGE_A, BRIDGE_B):
+        (records / f"{successor}.json.new").mkdir()         # in the way of the new file
+    sim.unplug(BRIDGE)
+    root.wait(lambda: BRIDGE not in root.group_of(BRIDGE_A)["Devices"], "the bridge to be gone")
+    assert f"{BRIDGE}.json" in {path.name for path in records.iterdir()}
+    for successor in (BRIDGE_A, BRIDGE_B):
+        (records / f"{successor}.json.new").rmdir()
+    root.wait_group(BRIDGE_A, "free")       # nothing is done that is not written down; then it goes on
+    assert sim.device(BRIDGE_A)["driver"] == "e1000"

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -83,11 +85,41 @@ static void test_process_needs_a_pidfd(void **state) {
         close(pipes[1]);
 }
 
+static int wait_for_end(void *userdata) {
+        char c;
+
+        return (int)read(*(int *)userdata, &c, 1);
+}
+
+/* One that a restart could not find again. Linux 6.9 and newer. */
+static void test_process_is_no_thread(void **state) {
+        static char stack[65536] __attribute__((aligned(16)));
+        uint64_t start;
+        int fd, ends[2];
+        pid_t tid, pid;
+        uid_t uid;
+
+        assert_int_equal(pipe(ends), 0);
+        tid = clone(wait_for_end, stack + sizeof(stack),
+                    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD, &ends[0]);
+        assert_true(tid > 0);
+        fd = (int)syscall(SYS_pidfd_open, tid, O_EXCL /* PIDFD_THREAD */);
+        if (fd < 0) {
+                close(ends[1]);
+                print_message("this kernel has no pidfds of threads\n");
+                skip();
+        }
+        assert_int_equal(process_of_pidfd(fd, &pid, &uid, &start), -EBADF);
+        close(fd);
+        close(ends[1]);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_process_is_found_by_its_pidfd),
                 cmocka_unit_test(test_process_that_is_a_zombie_has_ended),
                 cmocka_unit_test(test_process_needs_a_pidfd),
+                cmocka_unit_test(test_process_is_no_thread),
         };
 
         return cmocka_run_group_tests_name("process", tests, NULL, NULL);
