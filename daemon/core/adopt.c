@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/registry-private.h"
+#include "core/registry-private.h" /* first: it sets uthash up */
+
+#include "core/choice.h"
 #include "core/vfs.h"
 #include "util/strings.h"
 
@@ -80,7 +82,9 @@ static int find_groups(Registry *r, const Request *request, Group ***ret, size_t
 
 /* It waits where it waited, whatever the bounds. The groups may have become others meanwhile. */
 static int find_wanted(Registry *r, const Request *request, Lease *l, Changes *c) {
-        int k = registry_resolve(r, request, &l->wanted, &l->n_wanted, &l->failure);
+        int k = request_is_open(request)
+                        ? 0
+                        : registry_resolve(r, request, &l->wanted, &l->n_wanted, &l->failure);
 
         if (k < 0)
                 return k;

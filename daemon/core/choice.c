@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/choice.h"
+#include "core/registry-private.h" /* first: it sets uthash up */
 
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "core/choice.h"
 #include "core/planner-private.h"
 #include "core/selector.h"
 #include "core/vfs.h"
@@ -32,6 +34,7 @@ typedef struct Choice {
         Registry *r;
         const Request *request;
         char *const *avoid;
+        unsigned long long seq;
         char **names; /* that are named, not selected */
         Search *searches;
         size_t n_searches;
@@ -116,7 +119,7 @@ static int check_device(const Choice *c, const Device *d, unsigned *ret_cost, Fa
         size_t n;
         int r;
 
-        r = registry_check(c->r, &one, &groups, &n, fault);
+        r = registry_check_at(c->r, &one, c->seq, &groups, &n, fault);
         if (r < 0)
                 return r;
         if (d->group->count == 0)
@@ -360,7 +363,7 @@ static int check_names(const Choice *c, char **names, Fault *fault) {
         size_t n = 0;
         int r;
 
-        r = registry_check(c->r, &all, &groups, &n, fault);
+        r = registry_check_at(c->r, &all, c->seq, &groups, &n, fault);
         for (size_t i = 0; r == 0 && i < n; i++)
                 if (groups[i]->count == 0)
                         r = check_group(groups[i], &all, c->avoid, &cost, fault);
@@ -430,7 +433,8 @@ static int note_refusal(Fault *all, const Fault *one) {
         return 0;
 }
 
-static int choose(Registry *r, Request *request, char *const *avoid, Fault *fault) {
+static int choose(Registry *r, Request *request, char *const *avoid, unsigned long long seq,
+                  Fault *fault) {
         _cleanup_fault_ Fault all = FAULT_NULL;
         int k;
 
@@ -440,7 +444,8 @@ static int choose(Registry *r, Request *request, char *const *avoid, Fault *faul
         if (k < 0)
                 return k;
         for (size_t i = 0; i < request->n_choices; i++) {
-                _cleanup_(choice_clear) Choice c = { .r = r, .request = request, .avoid = avoid };
+                _cleanup_(choice_clear)
+                        Choice c = { .r = r, .request = request, .avoid = avoid, .seq = seq };
                 _cleanup_fault_ Fault one = FAULT_NULL;
                 char **names;
 
@@ -459,7 +464,37 @@ static int choose(Registry *r, Request *request, char *const *avoid, Fault *faul
 }
 
 int registry_choose(Registry *r, Request *request, char *const *avoid, Fault *fault) {
-        int k = choose(r, request, avoid, fault);
+        int k = choose(r, request, avoid, ULLONG_MAX, fault);
 
         return k < 0 ? k : registry_settle_vfs(r, request, fault);
+}
+
+int registry_choose_at(Registry *r, Request *request, unsigned long long seq, Fault *fault) {
+        int k = choose(r, request, NULL, seq, fault);
+
+        return k < 0 ? k : registry_settle_vfs(r, request, fault);
+}
+
+bool request_is_open(const Request *request) {
+        return request->n_choices > 0 && !request->devices;
+}
+
+/* Reasons that may go by themselves. */
+static bool may_pass(ErrorCode code) {
+        return code == ERROR_BUSY || code == ERROR_QUARANTINED || code == ERROR_LOST;
+}
+
+int registry_request(Registry *r, Request *request, char *const *avoid, Lease **ret, Changes *c,
+                     Fault *fault) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+        Group **none = NULL;
+        int k;
+
+        k = registry_choose(r, request, avoid, &why);
+        if (k == 0)
+                return registry_reserve(r, request, ret, c, fault);
+        if (k == -ECANCELED && request_is_open(request) && request->wait_until > 0 &&
+            may_pass(why.code))
+                return registry_enqueue(r, request, &none, 0, ret, c, fault);
+        return fault_copy(fault, &why) < 0 ? fault_set_oom(fault) : k;
 }

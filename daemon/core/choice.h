@@ -22,3 +22,13 @@
  * refuses; -ENOMEM.
  */
 int registry_choose(Registry *r, Request *request, char *const *avoid, Fault *fault);
+/* The same for a lease of that age which is queued. */
+int registry_choose_at(Registry *r, Request *request, unsigned long long seq, Fault *fault);
+
+/* Nothing is chosen yet: it waits for whatever comes first. */
+bool request_is_open(const Request *request);
+
+/* Chooses and reserves. What has to wait for all it might get, and says that it will, is queued with
+ * nothing chosen. */
+int registry_request(Registry *r, Request *request, char *const *avoid, Lease **ret, Changes *c,
+                     Fault *fault);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/registry-private.h"
+#include "core/registry-private.h" /* first: it sets uthash up */
+
+#include "core/choice.h"
 #include "util/strings.h"
 
 /* Is the waiter served before a request of that priority and age? */
@@ -146,7 +148,28 @@ int queue_drop_device(Registry *r, const Group *g, const char *device, Changes *
 
 /* service */
 
-static bool can_be_granted(const Lease *l) {
+/* What an open request would get now, for a lease of that age. */
+static int choose_groups(Registry *r, const Lease *l, Request *ret, Group ***ret_groups,
+                         size_t *ret_n) {
+        if (request_copy(ret, &l->request) < 0)
+                return -ENOMEM;
+        if (registry_choose_at(r, ret, l->seq, NULL) < 0 ||
+            registry_check_at(r, ret, l->seq, ret_groups, ret_n, NULL) < 0)
+                return -ECANCELED;
+        return 0;
+}
+
+static bool open_can_be_granted(Registry *r, const Lease *l) {
+        _cleanup_request_ Request request = REQUEST_NULL;
+        _cleanup_free_ Group **groups = NULL;
+        size_t n;
+
+        return choose_groups(r, l, &request, &groups, &n) == 0;
+}
+
+static bool can_be_granted(Registry *r, const Lease *l) {
+        if (request_is_open(&l->request))
+                return open_can_be_granted(r, l);
         for (size_t i = 0; i < l->n_wanted; i++)
                 if (group_check(l->wanted[i], &l->request, l->seq, NULL) < 0)
                         return false;
@@ -183,6 +206,14 @@ static int describe_group(const Group *g, const Lease *l, char **text) {
 int lease_waits_for(const Lease *l, char **ret) {
         _cleanup_free_ char *text = NULL;
 
+        if (l->state == LEASE_QUEUED && request_is_open(&l->request)) {
+                _cleanup_free_ char *list = strv_join(l->request.choices[0], " ");
+
+                *ret = list ? str_format("free devices for %s%s", list,
+                                         l->request.n_choices > 1 ? ", or an alternative" : "")
+                            : NULL;
+                return *ret ? 0 : -ENOMEM;
+        }
         for (size_t i = 0; i < l->n_wanted; i++)
                 if (group_check(l->wanted[i], &l->request, l->seq, NULL) < 0 &&
                     describe_group(l->wanted[i], l, &text) < 0)
@@ -193,21 +224,48 @@ int lease_waits_for(const Lease *l, char **ret) {
 
 Lease *registry_queue_next(Registry *r) {
         for (size_t i = 0; i < r->n_queue; i++)
-                if (can_be_granted(r->queue[i]))
+                if (can_be_granted(r, r->queue[i]))
                         return r->queue[i];
         return NULL;
 }
 
+static void reopen(Lease *l) {
+        l->request.devices = strv_free(l->request.devices);
+        free(l->wanted);
+        l->wanted = NULL;
+        l->n_wanted = 0;
+}
+
+/* It waits for what was chosen for it, without a place in the queues of these groups. */
+static int settle_open(Registry *r, Lease *l) {
+        _cleanup_request_ Request request = REQUEST_NULL;
+        int k = choose_groups(r, l, &request, &l->wanted, &l->n_wanted);
+
+        if (k < 0)
+                return k;
+        request_clear(&l->request);
+        lease_take_request(l, &request);
+        return 0;
+}
+
 int registry_queue_grant(Registry *r, Lease *l, uint64_t now, Changes *c) {
         const Request *request = &l->request;
+        bool open = request_is_open(request);
 
-        if (l->state != LEASE_QUEUED || !can_be_granted(l))
+        if (l->state != LEASE_QUEUED || !can_be_granted(r, l))
                 return -EINVAL;
+        if (open && settle_open(r, l) < 0)
+                return -ENOMEM;
         if (groups_prepare(l->wanted, l->n_wanted, request, c) < 0) {
                 groups_unprepare(l->wanted, l->n_wanted);
+                if (open)
+                        reopen(l);
                 return -ENOMEM;
         }
-        leave_queues(r, l, c);
+        if (open)
+                take_out(r->queue, &r->n_queue, l);
+        else
+                leave_queues(r, l, c);
         l->groups = TAKE_PTR(l->wanted);
         l->n_groups = l->n_wanted;
         l->n_wanted = 0;

@@ -261,6 +261,9 @@ int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fau
 /* The same check, which changes nothing and gives the groups concerned (free with free()). */
 int registry_check(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
                    Fault *fault);
+/* The same for a lease of that age which is queued. */
+int registry_check_at(Registry *r, const Request *request, unsigned long long seq,
+                      Group ***ret_groups, size_t *ret_n, Fault *fault);
 
 /*
  * For the store, in this order: the groups of a former run, the records of their devices, the

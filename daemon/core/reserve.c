@@ -250,8 +250,8 @@ int group_check(const Group *g, const Request *request, unsigned long long seq, 
 
 /* What no owner could get is refused by a negative result; *ret_later: the groups are not to be
  * had now, as the fault says. */
-static int find_groups(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
-                       bool *ret_later, Fault *fault) {
+static int find_groups(Registry *r, const Request *request, unsigned long long seq,
+                       Group ***ret_groups, size_t *ret_n, bool *ret_later, Fault *fault) {
         _cleanup_free_ Group **groups = NULL;
         size_t n;
         int k;
@@ -267,7 +267,7 @@ static int find_groups(Registry *r, const Request *request, Group ***ret_groups,
         if (k < 0)
                 return k;
         for (size_t i = 0; k == 0 && i < n; i++)
-                k = group_check(groups[i], request, ULLONG_MAX, fault);
+                k = group_check(groups[i], request, seq, fault);
         if (k == -ENOMEM)
                 return k;
         *ret_later = k < 0;
@@ -278,12 +278,17 @@ static int find_groups(Registry *r, const Request *request, Group ***ret_groups,
 
 int registry_check(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
                    Fault *fault) {
+        return registry_check_at(r, request, ULLONG_MAX, ret_groups, ret_n, fault);
+}
+
+int registry_check_at(Registry *r, const Request *request, unsigned long long seq,
+                      Group ***ret_groups, size_t *ret_n, Fault *fault) {
         _cleanup_free_ Group **groups = NULL;
         bool later;
         size_t n;
         int k;
 
-        k = find_groups(r, request, &groups, &n, &later, fault);
+        k = find_groups(r, request, seq, &groups, &n, &later, fault);
         if (k < 0)
                 return k;
         if (later)
@@ -359,7 +364,7 @@ int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fau
         size_t n;
         int k;
 
-        k = find_groups(r, request, &groups, &n, &later, &busy);
+        k = find_groups(r, request, ULLONG_MAX, &groups, &n, &later, &busy);
         if (k == 0 && later && request->wait_until > 0)
                 return registry_enqueue(r, request, &groups, n, ret, c, fault);
         if (k < 0 || later) {

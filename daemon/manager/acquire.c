@@ -489,9 +489,7 @@ static int inquiry_begin(Inquiry *q, Request *request, int *pidfd, Fault *why) {
         Lease *l = NULL;
         int r;
 
-        r = registry_choose(q->m->registry, request, q->avoid, why);
-        if (r == 0)
-                r = registry_reserve(q->m->registry, request, &l, &c, why);
+        r = registry_request(q->m->registry, request, q->avoid, &l, &c, why);
         if (r == 0) {
                 q->lease = strdup(l->id);
                 r = q->lease ? prepare_lease(q, l, pidfd, &c, why) : -ENOMEM;

@@ -66,6 +66,21 @@ static json_object *names_to_json(char *const *names) {
         return list;
 }
 
+static json_object *choices_to_json(const Request *q) {
+        json_object *lists = json_object_new_array();
+
+        for (size_t i = 0; lists && i < q->n_choices; i++) {
+                json_object *list = names_to_json(q->choices[i]);
+
+                if (!list || json_object_array_add(lists, list) < 0) {
+                        json_object_put(list);
+                        json_object_put(lists);
+                        return NULL;
+                }
+        }
+        return lists;
+}
+
 static json_object *terms_to_json(const Terms *t) {
         Builder b = builder_new();
 
@@ -100,7 +115,10 @@ json_object *lease_to_json(const Lease *l) {
         put_uint(&b, "version", STATE_VERSION);
         put_string(&b, "id", l->id);
         put_string(&b, "state", lease_state_to_string(l->asking ? LEASE_QUEUED : l->state));
-        put(&b, "devices", names_to_json(q->devices));
+        /* what was chosen in the queue is chosen anew */
+        put(&b, "devices", names_to_json(l->asking && q->n_choices > 0 ? NULL : q->devices));
+        if (q->n_choices > 0)
+                put(&b, "choices", choices_to_json(q));
         put(&b, "terms", terms_to_json(&q->terms));
         put_owner(&b, &q->owner);
         put_uint(&b, "uid", q->uid);
@@ -256,17 +274,13 @@ static int check_version(json_object *o, const char **ret_why) {
         return 0;
 }
 
-static int get_devices(json_object *o, char ***ret, const char **ret_why) {
-        json_object *devices;
-
-        if (!json_object_object_get_ex(o, "devices", &devices) ||
-            !json_object_is_type(devices, json_type_array) ||
-            json_object_array_length(devices) == 0) {
-                *ret_why = "has no devices";
+static int get_names(json_object *names, char ***ret, const char **ret_why) {
+        if (!json_object_is_type(names, json_type_array)) {
+                *ret_why = "names devices wrongly";
                 return -EINVAL;
         }
-        for (size_t i = 0; i < json_object_array_length(devices); i++) {
-                json_object *name = json_object_array_get_idx(devices, i);
+        for (size_t i = 0; i < json_object_array_length(names); i++) {
+                json_object *name = json_object_array_get_idx(names, i);
                 int r;
 
                 if (!json_object_is_type(name, json_type_string)) {
@@ -278,6 +292,42 @@ static int get_devices(json_object *o, char ***ret, const char **ret_why) {
                         return r;
         }
         return 0;
+}
+
+static int get_devices(json_object *o, char ***ret, const char **ret_why) {
+        json_object *devices;
+
+        if (!json_object_object_get_ex(o, "devices", &devices) ||
+            !json_object_is_type(devices, json_type_array) ||
+            json_object_array_length(devices) == 0) {
+                *ret_why = "has no devices";
+                return -EINVAL;
+        }
+        return get_names(devices, ret, ret_why);
+}
+
+/* Without choices the devices have to be named. */
+static int get_choices(json_object *o, Request *q, const char **ret_why) {
+        json_object *lists, *devices;
+
+        if (!json_object_object_get_ex(o, "choices", &lists))
+                return get_devices(o, &q->devices, ret_why);
+        if (!json_object_is_type(lists, json_type_array) || json_object_array_length(lists) == 0) {
+                *ret_why = "has no choices";
+                return -EINVAL;
+        }
+        for (size_t i = 0; i < json_object_array_length(lists); i++) {
+                _cleanup_(strv_freep) char **list = NULL;
+                int r = get_names(json_object_array_get_idx(lists, i), &list, ret_why);
+
+                if (r == 0)
+                        r = list ? request_add_choice(q, list) : -EINVAL;
+                if (r < 0)
+                        return r;
+        }
+        return json_object_object_get_ex(o, "devices", &devices)
+                       ? get_names(devices, &q->devices, ret_why)
+                       : 0;
 }
 
 static int get_terms(json_object *o, Terms *ret, const char **ret_why) {
@@ -391,7 +441,7 @@ int stored_lease_from_json(json_object *o, StoredLease *ret, const char **ret_wh
                 }
         }
         if (r == 0)
-                r = get_devices(o, &l.request.devices, ret_why);
+                r = get_choices(o, &l.request, ret_why);
         if (r == 0)
                 r = get_terms(o, &l.request.terms, ret_why);
         if (r == 0)

@@ -2,7 +2,7 @@
 """Requests that leave open which device they get."""
 
 import pytest
-from harness.client import BusError
+from harness.client import FOR_EVER, BusError, Lease
 from harness.topology import BRIDGE_A, BRIDGE_B, DISK_USED, NIC, NIC2, NIC_USED, NVME, SINGLES, SPOILER
 
 NICS = "vendor=8086,device=10d3"
@@ -155,3 +155,74 @@ def test_bad_requests_change_nothing(root, unchanged, devices, alternatives, nam
 def test_a_wrong_type_of_alternatives(root, unchanged):
     with unchanged():
         refused(lambda: root.acquire(NIC, raw={"alternatives": ("as", [NIC2])}), "InvalidArgs", "'aas'")
+
+
+# waiting
+
+def queued(root, devices, **options):
+    lease = root.acquire(devices, wait=FOR_EVER, **options)
+    assert (lease.State, lease.Devices, lease.Groups) == ("queued", [], [])
+    return lease
+
+
+def test_a_selector_waits_for_whichever_comes_free(root):
+    first, second = root.hold(BRIDGE_A, owner="a"), root.hold(NIC2, owner="b")
+    waiter = queued(root, "numa=1", owner="c", alternatives=[["driver=e1000"]])
+    assert waiter.WaitsFor == "free devices for numa=1, or an alternative"
+    first.release()
+    waiter.wait("active")
+    assert waiter.Devices == [BRIDGE_A]
+    second.release()
+
+
+def test_all_of_a_selector_or_none(root):
+    held = [root.hold(NIC2, owner="a"), root.hold([NVME, *SINGLES], owner="b")]
+    waiter = queued(root, ["class=0108*65", "numa=1"], owner="c")
+    held[0].release()
+    root.wait_group(NIC2, "free")
+    assert waiter.State == "queued"
+    held[1].release()
+    waiter.wait("active", timeout=60)
+    assert set(waiter.Devices) == {NIC2, NVME, *SINGLES}
+
+
+def test_selectors_in_the_queue_are_served_in_order(root):
+    lease = root.hold(NIC2, owner="a")
+    waiters = [queued(root, "numa=1", owner=f"{n}", priority=n % 2) for n in range(4)]
+    for n in (1, 3, 0, 2):      # by priority, then by age
+        lease.release()
+        lease = waiters[n]
+        lease.wait("active")
+        assert lease.Devices == [NIC2]
+        assert sum(waiter.State == "queued" for waiter in waiters if waiter.id in root.leases()) == 3 - (1, 3, 0, 2).index(n)
+
+
+def test_what_time_does_not_heal_is_refused_at_once(root, unchanged):
+    with unchanged():
+        refused(lambda: root.acquire("vendor=dead", wait=FOR_EVER), "NoSuchDevice", "vendor=dead")
+        refused(lambda: root.acquire(f"{NICS}*6", wait=FOR_EVER), "InUse", NIC_USED)
+        refused(lambda: root.acquire("colour=red", wait=FOR_EVER), "InvalidArgs", "colour")
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_restart_keeps_the_selectors(host, root, how):
+    held = root.hold(NIC2, owner="a", holder="none")
+    waiter = queued(root, "numa=1", owner="b")
+    host.restart(how)
+    again, held = (Lease(root, lease.path, lease.lifeline) for lease in (waiter, held))
+    assert again.State == "queued"
+    held.release()
+    again.wait("active")
+    assert again.Devices == [NIC2]
+
+
+def test_a_wait_for_a_selector_ends(root):
+    held = root.hold(NIC2, owner="a")
+    waiter = root.acquire("numa=1", owner="b", wait=200_000)
+    waiter.wait("failed")
+    assert "numa=1" in waiter.Failure[1]
+    gone = queued(root, "numa=1", owner="c")
+    gone.close()
+    root.wait(lambda: gone.id not in root.leases(), "the waiter to go")
+    held.release()
+    root.wait_group(NIC2, "free")

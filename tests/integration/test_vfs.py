@@ -2,7 +2,7 @@
 """Virtual functions that are made for a lease, and removed after it."""
 
 import pytest
-from harness.client import BusError, Lease
+from harness.client import FOR_EVER, BusError, Lease
 from harness.host import Host
 from harness.topology import NIC, NVME, nic, nvme
 
@@ -272,3 +272,18 @@ def test_killed_in_the_middle(host, root, sim, op, alive):
     all_gone(root)
     sim.clear()
     assert sim.difference(before) == {}
+
+
+def test_waiting_for_a_pf(root):
+    first = root.hold(PF, vfs=2, owner="a")
+    second = root.acquire(PF, vfs=3, owner="b", wait=FOR_EVER)
+    assert second.State == "queued"
+    first.release()
+    second.wait("active")
+    assert second.Devices == VFS[:3]
+
+
+def test_somebody_else_changes_the_number(root, sim):
+    lease = root.hold(PF, vfs=2)
+    sim.event("unplug", device=VFS[1])
+    lease.wait("lost")
