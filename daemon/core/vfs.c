@@ -95,10 +95,15 @@ static Request request_for_vfs(const Request *request, char **names) {
         return vfs;
 }
 
+/* One that is on its way back to the host will be: the daemon ended while it was claimed, before that
+ * was written of the lease. */
 static bool groups_are_there(Registry *r, char *const *names) {
-        for (; *names; names++)
-                if (!registry_device(r, *names)->group)
+        for (; *names; names++) {
+                const Group *g = registry_device(r, *names)->group;
+
+                if (!g || g->state == GROUP_DRAINING || g->state == GROUP_RESTORING)
                         return false;
+        }
         return true;
 }
 

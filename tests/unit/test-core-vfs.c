@@ -149,6 +149,30 @@ static void test_they_come_one_by_one(void **state) {
         assert_int_equal(registry_join_vfs(w.r, l, &w.c, NULL), -EINVAL);
 }
 
+/* After a restart: the claims of the VFs had been written, but not that the lease has them. */
+static void test_groups_that_are_taken_back_first(void **state) {
+        Terms terms = { .kind = OWNER_KIND_USER, .pf = (char *)PF };
+        Owner owner = { .name = (char *)"dpdk" };
+        _cleanup_world_ World w;
+        Group *g;
+        Lease *l;
+
+        host_init(&w);
+        l = reserve(&w, 2);
+        make(&w, l);
+        plug_vf(&w, VF0, 2);
+        plug_vf(&w, VF1, 3);
+        g = group(&w, VF0);
+        assert_int_equal(registry_adopt_group(w.r, g, GROUP_CLAIMING, &owner, &terms, 0, "DMA",
+                                              &w.c),
+                         0);
+        assert_int_equal(registry_adopt_done(w.r, &w.c), 0);
+        assert_int_equal(g->state, GROUP_DRAINING);
+        assert_int_equal(registry_join_vfs(w.r, l, &w.c, NULL), 0);
+        world_restore(&w, g);
+        assert_int_equal(registry_join_vfs(w.r, l, &w.c, NULL), 1);
+}
+
 static void test_vfs_beside_their_pf(void **state) {
         _cleanup_fault_ Fault why = FAULT_NULL;
         _cleanup_world_ World w;
@@ -265,6 +289,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_from_making_to_removing),
                 cmocka_unit_test(test_they_come_one_by_one),
+                cmocka_unit_test(test_groups_that_are_taken_back_first),
                 cmocka_unit_test(test_vfs_beside_their_pf),
                 cmocka_unit_test(test_the_pf_is_held),
                 cmocka_unit_test(test_what_cannot_be_made),
