@@ -7,7 +7,9 @@ from devices import BRIDGE, DEVICES, HOTPLUG_ADDRESS, HOTPLUG_BUS
 
 NIC2 = DEVICES["nic2"].address
 BRIDGE_A, BRIDGE_B = DEVICES["bridge_a"].address, DEVICES["bridge_b"].address
-OPENED = "(echo open {group} {device}; sleep 1000) | exec python3 /payload/src/tests/scenarios/holder"
+# a FIFO that it has open itself: it hears no end
+OPENED = ("rm -f /tmp/orders; mkfifo /tmp/orders; exec 3<>/tmp/orders; echo open {group} {device} >&3; "
+          "exec python3 /payload/src/tests/scenarios/holder <&3")
 
 
 def exists(host, device):

@@ -123,7 +123,9 @@ def test_while_the_daemon_is_down(host):
 
 # the kernel's own answers to an outsider while a program has it open
 
-OPENED = "(echo open {group} {device}; sleep 1000) | exec python3 /payload/src/tests/scenarios/holder"
+# a FIFO that it has open itself: it hears no end
+OPENED = ("rm -f /tmp/orders; mkfifo /tmp/orders; exec 3<>/tmp/orders; echo open {group} {device} >&3; "
+          "exec python3 /payload/src/tests/scenarios/holder <&3")
 
 
 def test_an_unbind_that_waits_is_seen_at_once(host):
