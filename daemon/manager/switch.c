@@ -433,12 +433,21 @@ static void switch_take_files(Switch *s, StepKind kind, StepResult *result) {
         (void)manager_commit(s->m, &c); /* a failed write is logged */
 }
 
+/* What was done to the kernel stands in the log, step by step. */
+static void log_step(const Group *g, const Step *step) {
+        _cleanup_free_ char *what = step_describe(step);
+
+        log_info("Group %u: %s", g->id, what ? what : step_kind_to_string(step->kind));
+}
+
 static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
         Switch *s = userdata;
         const Step *step = &s->plan.steps[s->next];
         int r;
 
         s->op = NULL;
+        if (result->error == 0 && !s->looking)
+                log_step(s->g, step);
         if (result->error == 0 && (step->kind == STEP_LEND || step->kind == STEP_CLAIM))
                 switch_take_files(s, step->kind, result);
         if (result->error == 0 && step->kind == STEP_RESET)

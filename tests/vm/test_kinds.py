@@ -139,6 +139,27 @@ def test_a_type_that_no_kernel_knows(host, wished):
     assert (host.type(NIC), host.driver(NIC)) == ("DMA", "e1000e")
 
 
+# one truth
+
+@pytest.mark.parametrize("arguments", [
+    ["--kind=user", NIC], ["--kind=user", BRIDGE_A], ["--kind=dma-api", "--default-domain-type=identity", NIC],
+    ["--kind=dma-api", NIC], ["--kind=dma-api", "--default-domain-type=DMA", NIC2]], ids=" ".join)
+def test_what_is_explained_is_what_is_done(host, arguments):
+    host.run(f"echo e1000e > /sys/bus/pci/devices/{NIC}/driver_override")   # no event tells of it
+    try:
+        explained = [step["text"] for step in explain(host, *arguments)["steps"]]
+        begin = host.output("journalctl -n 0 --show-cursor").split()[-1]
+        lease = host.acquire(*arguments[-1:], options=arguments[:-1])
+        host.run("journalctl --sync")
+        done = host.output(f"journalctl -u dmaownerd -o cat --after-cursor='{begin}'").splitlines()
+        prefix = f"Group {host.group(arguments[-1])}: "
+        assert [line.removeprefix(prefix) for line in done if line.startswith(prefix)] == explained
+        host.release(lease)
+        host.wait_free(arguments[-1])
+    finally:
+        host.run(f"echo > /sys/bus/pci/devices/{NIC}/driver_override")
+
+
 # private-domain
 
 @pytest.mark.parametrize("driver, code", [("no-such-driver", "no-such-driver"), ("e1000", "driver-not-listed"),
