@@ -160,3 +160,10 @@ int keep_adopt(Keep *k, Group *g, const char *name, Kept kept, FileRole role, co
                 r = vfio_files_add(&k->files, role, device, fd);
         return r < 0 ? r : registry_group_set_kept(g, kept, interface_of(&k->files), c);
 }
+
+bool keep_is_whole(const Keep *k) {
+        if (interface_of(&k->files) == VFIO_INTERFACE_IOMMUFD)
+                return vfio_files_have_device(&k->files);
+        return vfio_files_get(&k->files, FILE_CONTAINER, NULL) >= 0 &&
+               vfio_files_get(&k->files, FILE_GROUP, NULL) >= 0;
+}

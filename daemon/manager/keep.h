@@ -30,6 +30,8 @@ void keep_close(Keep *k);
  * name of ours. */
 int keep_parse_name(const char *name, char **ret_device, Kept *ret_kept, FileRole *ret_role,
                     char **ret_file_device);
+/* Does it have what its interface needs? What the last run was still storing when it ended does not. */
+bool keep_is_whole(const Keep *k);
 /* A file of the last run comes back, one of those of that kind. Takes fd over unless it fails. */
 int keep_adopt(Keep *k, Group *g, const char *name, Kept kept, FileRole role, const char *device,
                int fd, Changes *c);

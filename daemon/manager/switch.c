@@ -715,8 +715,10 @@ int switch_adopt_files(Manager *m, Changes *c) {
                 int fd, r;
 
                 r = fd_store_take(m->fd_store, &name, &fd);
-                if (r <= 0)
+                if (r < 0)
                         return r;
+                if (r == 0)
+                        break;
                 r = adopt_file(m, name, fd, c);
                 if (r == 0)
                         continue;
@@ -728,4 +730,11 @@ int switch_adopt_files(Manager *m, Changes *c) {
                 if (r < 0)
                         return r;
         }
+        for (Group *g = registry_groups(m->registry); g; g = g->hh.next) {
+                Switch *s = g->userdata;
+
+                if (s && s->keep.files.n > 0 && !keep_is_whole(&s->keep))
+                        (void)keep_drop(&s->keep, m->fd_store, g, c);
+        }
+        return 0;
 }

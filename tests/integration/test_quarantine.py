@@ -224,6 +224,21 @@ def test_a_store_that_was_emptied(host, root, sim):
     root.wait_group(BRIDGE_A, "quarantined")
 
 
+def test_a_store_that_was_being_filled(host, root, sim):
+    """The daemon died between two files: half of what keeps the group is nothing."""
+    quarantine(root, sim, owner="me", access="fd")
+    host.daemon.kill()
+    service = host.daemon.service
+    half = next(item for item in service.stored if item[0].split("/")[2] in ("group", "cdev"))
+    service.stored.remove(half)
+    os.close(half[1])
+    host.daemon.start()
+    root.watch()
+    assert root.wait_group(NIC, "quarantined")["Claimed"]
+    assert "claim" in steps(sim)
+    assert len(service.stored) == 2
+
+
 def test_a_file_that_is_nobodys_is_dropped(host):
     host.daemon.stop()
     for name in ("0000_99_00.0/lent/container/", "0000_03_00.0/lent/container/", "nonsense", "a/b/c/d"):
