@@ -12,7 +12,7 @@ NIC, NIC2 = DEVICES["nic"].address, DEVICES["nic2"].address
 BRIDGE_A, BRIDGE_B = DEVICES["bridge_a"].address, DEVICES["bridge_b"].address
 DISK, SRIOV = DEVICES["nvme_used"].address, DEVICES["nvme_sriov"].address
 MAC = re.compile(r"52:54:00:12:34:[0-9A-F]{2}", re.IGNORECASE)
-VFS = 64
+VFS = 32
 
 # enough locked memory for testpmd's 128 MiB; what an administrator would give with LimitMEMLOCK=.
 # Not by runuser: in Debian 12 pam_limits has limits of its own.

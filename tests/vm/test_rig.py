@@ -11,7 +11,7 @@ import pytest
 from devices import BRIDGE, DEVICES, HOTPLUG_ADDRESS, HOTPLUG_BUS
 from guest import CommandFailed
 
-VFS = 64
+VFS = 32
 
 
 @pytest.fixture
