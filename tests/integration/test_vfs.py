@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Virtual functions that are made for a lease, and removed after it."""
 
+import json
+
 import pytest
 from harness.client import FOR_EVER, BusError, Lease
-from harness.host import Host
+from harness.host import TOP, Host
 from harness.topology import NIC, NVME, nic, nvme
 
 PF = "0000:20:00.0"
@@ -287,3 +289,17 @@ def test_somebody_else_changes_the_number(root, sim):
     lease = root.hold(PF, vfs=2)
     sim.event("unplug", device=VFS[1])
     lease.wait("lost")
+
+
+def test_the_server_that_is_shipped():
+    """Two PFs whose VFs are there, a disk that makes its own."""
+    with Host(json.loads((TOP / "tests/topologies/server.json").read_text())) as host:
+        root = host.root
+        assert len(root.hold("0000:11:00.0", vfs=8, owner="a").Devices) == 8
+        lease = root.hold("0000:a2:00.0", vfs=32, owner="a")
+        assert (len(lease.Devices), lease.Devices[0], lease.Devices[-1]) == (32, "0000:a2:00.1", "0000:a2:04.0")
+        assert root.explain("0000:91:00.0", vfs=4)[1][0]["code"] == "vfs-enabled"
+        assert len(root.hold("pf=0000:91:00.0,driver=mlx5_core*4", owner="b").Devices) == 4
+        lease.release()
+        host.root.watch()
+        root.wait_group("0000:a2:00.0", "free", timeout=60)

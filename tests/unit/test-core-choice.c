@@ -3,6 +3,7 @@
 #include "core-fixture.h"
 
 #include "core/choice.h"
+#include "core/queue.h"
 
 #define NIC_A    "0000:01:00.0" /* group 1, node 0, e1000e */
 #define NIC_B    "0000:02:00.0" /* group 2, node 1, no driver */
@@ -209,6 +210,54 @@ static void test_named_devices_are_let_alone(void **state) {
         assert_int_equal(strv_length(q.devices), 1);
 }
 
+/* Asks for a NIC of node 1, and waits if there is none. */
+static Lease *ask_openly(World *w, const char *owner, int priority) {
+        static char *const list[] = { (char *)"numa=1", NULL };
+        _cleanup_request_ Request q = request_make((RequestSpec){ USER, .owner = owner });
+        _cleanup_fault_ Fault why = FAULT_NULL;
+        Lease *l = NULL;
+
+        q.wait_until = UINT64_MAX;
+        q.priority = priority;
+        assert_int_equal(request_add_choice(&q, list), 0);
+        if (registry_request(w->r, &q, NULL, &l, &w->c, &why) < 0)
+                fail_msg("%s", why.message);
+        return l;
+}
+
+static void test_open_requests_wait(void **state) {
+        Lease *holder, *low, *high, *gone;
+        _cleanup_free_ char *what = NULL;
+        _cleanup_world_ World w;
+
+        host_init(&w);
+        holder = ask_openly(&w, "a", 0);
+        assert_int_equal(holder->state, LEASE_ACTIVATING);
+        assert_string_equal(holder->request.devices[0], NIC_B);
+        low = ask_openly(&w, "b", 0);
+        gone = ask_openly(&w, "c", 0);
+        high = ask_openly(&w, "d", 5);
+        assert_int_equal(low->state, LEASE_QUEUED);
+        assert_true(request_is_open(&low->request));
+        assert_int_equal(low->n_wanted, 0);
+        assert_int_equal(lease_waits_for(low, &what), 0);
+        assert_string_equal(what, "free devices for numa=1");
+        assert_null(registry_queue_next(w.r));
+        assert_int_equal(registry_queue_grant(w.r, low, 1, &w.c), -EINVAL);
+        assert_int_equal(registry_lease_end(w.r, gone, LEASE_ENDED, "released", &w.c), 0);
+
+        assert_int_equal(registry_lease_end(w.r, holder, LEASE_ENDED, "released", &w.c), 0);
+        assert_null(registry_queue_next(w.r)); /* it is on its way back */
+        world_restore(&w, registry_device(w.r, NIC_B)->group);
+        assert_ptr_equal(registry_queue_next(w.r), high);
+        assert_int_equal(registry_queue_grant(w.r, high, 1, &w.c), 0);
+        assert_int_equal(high->state, LEASE_ACTIVATING);
+        assert_string_equal(high->request.devices[0], NIC_B);
+        assert_int_equal(high->n_groups, 1);
+        assert_null(registry_queue_next(w.r));
+        assert_true(request_is_open(&low->request));
+}
+
 static void test_copies(void **state) {
         _cleanup_request_ Request copy = REQUEST_NULL,
                                   q = request_make((RequestSpec){ { NIC_A, NIC_B },
@@ -242,6 +291,7 @@ int main(void) {
                 cmocka_unit_test(test_malformed),
                 cmocka_unit_test(test_alternatives),
                 cmocka_unit_test(test_named_devices_are_let_alone),
+                cmocka_unit_test(test_open_requests_wait),
                 cmocka_unit_test(test_copies),
         };
 

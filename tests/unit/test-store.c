@@ -144,6 +144,27 @@ static void test_store_gives_back_a_lease(void **state) {
         assert_false(file_exists(f, "leases/l1.json"));
 }
 
+static void test_store_gives_back_an_open_request(void **state) {
+        static char *const first[] = { (char *)"class=02*3", (char *)"0000:00:03.1", NULL };
+        static char *const second[] = { (char *)"numa=0", NULL };
+        Fixture *f = *state;
+        _cleanup_stored_state_ StoredState s = {};
+        const Request *q;
+
+        assert_int_equal(request_add_choice(&f->lease->request, first), 0);
+        assert_int_equal(request_add_choice(&f->lease->request, second), 0);
+        f->lease->asking = true; /* a choice was made, but nobody knows of it */
+        assert_int_equal(store_save_lease(f->store, f->lease), 0);
+        assert_int_equal(store_load(f->store, &s), 0);
+        assert_null(s.messages);
+        q = &s.leases[0].request;
+        assert_int_equal(s.leases[0].state, LEASE_QUEUED);
+        assert_null(q->devices);
+        assert_int_equal(q->n_choices, 2);
+        assert_string_equal(q->choices[0][1], "0000:00:03.1");
+        assert_string_equal(q->choices[1][0], "numa=0");
+}
+
 static void test_store_gives_back_a_group(void **state) {
         Fixture *f = *state;
         _cleanup_stored_state_ StoredState s = {};
@@ -315,6 +336,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_store_is_for_one_daemon, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_store_gives_back_a_lease, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_store_gives_back_an_open_request, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(test_store_gives_back_a_group, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_store_gives_back_an_owed_type, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_store_orders_leases_by_age, setup, teardown),
