@@ -398,7 +398,7 @@ static int append_files(BusServer *s, const Lease *l, char *const *devices, sd_b
                 bool leased = false;
 
                 for (size_t i = 0; d && i < l->n_groups; i++)
-                        leased = leased || l->groups[i] == d->group;
+                        leased = leased || (l->groups[i] == d->group && !group_pf(d->group));
                 if (!leased)
                         return fault_set(fault, ERROR_NO_SUCH_DEVICE,
                                          "lease %s is not over a device %s", l->id, *devices);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/registry-private.h"
+#include "core/vfs.h"
 #include "util/strings.h"
 
 void device_use_clear(DeviceUse *u) {
@@ -206,7 +207,8 @@ int lease_describe_warning(const Lease *l, char **ret) {
                 return -ENOMEM;
         for (size_t i = 0; l->request.terms.kind == OWNER_KIND_USER && i < l->n_groups; i++)
                 for (const Device *d = l->groups[i]->devices; d; d = d->next) {
-                        if (d->facts.bridge || !d->facts.reset_methods || *d->facts.reset_methods)
+                        if (d->facts.bridge || !d->facts.reset_methods || *d->facts.reset_methods ||
+                            group_pf(d->group))
                                 continue;
                         if (str_append(&text, "%s%s has no reset method: %s", *text ? "; " : "",
                                        d->facts.name,

@@ -2,10 +2,12 @@
 """Virtual functions that are made for a lease, and removed after it."""
 
 import json
+import subprocess
 
 import pytest
+from harness import PATIENCE
 from harness.client import FOR_EVER, BusError, Lease
-from harness.host import TOP, Host
+from harness.host import CLIENT, TOP, Host
 from harness.topology import NIC, NVME, nic, nvme
 
 PF = "0000:20:00.0"
@@ -303,3 +305,27 @@ def test_the_server_that_is_shipped():
         lease.release()
         host.root.watch()
         root.wait_group("0000:a2:00.0", "free", timeout=60)
+
+
+def test_exec_is_told_of_the_vfs(host, root):
+    command = subprocess.run([CLIENT, f"--bus={host.address}", "exec", "20:00.0", "--vfs=2", "--", "sh", "-c",
+                              "echo $DMAOWNER_DEVICES; echo $DMAOWNER_GROUPS"], stdin=subprocess.DEVNULL,
+                             capture_output=True, text=True, timeout=PATIENCE)
+    devices, groups = command.stdout.splitlines()
+    assert devices.split() == VFS[:2]
+    assert len(groups.split()) == 2 and "3" not in groups.split()
+    all_gone(root)
+
+
+def test_descriptors_of_vfs(root, sim):
+    before = sim.state()
+    lease = root.hold(PF, vfs=2, access="fd")
+    files = lease.call("OpenFiles", "as", [])[0]
+    assert {name for name, role, _ in files if role == "group"} <= {*VFS[:2], ""}
+    assert sum(role == "group" for _, role, _ in files) == 2
+    for _, _, descriptor in files:
+        descriptor.close()
+    refused(lambda: lease.call("OpenFiles", "as", [PF]), "NoSuchDevice", PF)
+    lease.release()
+    all_gone(root)
+    assert sim.difference(before) == {}
