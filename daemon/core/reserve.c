@@ -353,7 +353,9 @@ Lease *registry_new_lease(Registry *r) {
 void lease_take_request(Lease *l, Request *request) {
         l->request = *request;
         *request = REQUEST_NULL;
-        qsort(l->request.devices, strv_length(l->request.devices), sizeof(char *), name_compare);
+        if (l->request.devices) /* else nothing is chosen yet */
+                qsort(l->request.devices, strv_length(l->request.devices), sizeof(char *),
+                      name_compare);
 }
 
 int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fault *fault) {
