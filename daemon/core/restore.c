@@ -104,18 +104,24 @@ static VfioInterface claim_interface(const Group *g) {
                        : VFIO_INTERFACE_CONTAINER;
 }
 
+/* What the former owner could do: open the nodes, use memory that he mapped through lent files. */
+static int plan_end_access(Plan *p, const Group *g, bool let_go) {
+        if (g->terms.kind == OWNER_KIND_USER && g->terms.access == ACCESS_NODE &&
+            plan_node_right(p, g, STEP_REVOKE_NODE, g->node_uid) < 0)
+                return -ENOMEM;
+        if (g->kept != KEPT_LENT)
+                return 0;
+        if (plan_group_step(p, g, STEP_RECLAIM, NULL, NULL) < 0)
+                return -ENOMEM;
+        return let_go ? plan_group_step(p, g, STEP_RELEASE, NULL, NULL) : 0;
+}
+
 /* Everybody has to close the group, and it is claimed. In a container it stays claimed all the time;
  * devices have to be let go of, as their files would keep us waiting for ourselves. */
 static int plan_claim_back(Plan *p, const Group *g) {
         VfioInterface interface = claim_interface(g);
-        bool lent = g->kept == KEPT_LENT;
 
-        if (g->terms.kind == OWNER_KIND_USER && g->terms.access == ACCESS_NODE &&
-            plan_node_right(p, g, STEP_REVOKE_NODE, g->node_uid) < 0)
-                return -ENOMEM;
-        if ((lent && plan_group_step(p, g, STEP_RECLAIM, NULL, NULL) < 0) ||
-            (lent && interface == VFIO_INTERFACE_IOMMUFD &&
-             plan_group_step(p, g, STEP_RELEASE, NULL, NULL) < 0))
+        if (plan_end_access(p, g, interface == VFIO_INTERFACE_IOMMUFD) < 0)
                 return -ENOMEM;
         return plan_group_step(p, g, STEP_CLAIM, vfio_interface_to_string(interface), NULL);
 }
@@ -131,10 +137,7 @@ static int plan_close(Plan *p, const Group *g, const Moves *moves, bool *ret_cla
                 return 0;
         if (*ret_claimed)
                 return plan_claim_back(p, g);
-        if ((g->terms.kind == OWNER_KIND_USER && g->terms.access == ACCESS_NODE &&
-             plan_node_right(p, g, STEP_REVOKE_NODE, g->node_uid) < 0) ||
-            (g->kept == KEPT_LENT && (plan_group_step(p, g, STEP_RECLAIM, NULL, NULL) < 0 ||
-                                      plan_group_step(p, g, STEP_RELEASE, NULL, NULL) < 0)))
+        if (plan_end_access(p, g, true) < 0)
                 return -ENOMEM;
         return plan_group_step(p, g, STEP_WAIT_CLOSED, NULL, NULL);
 }
@@ -188,10 +191,7 @@ static int plan_evict_device(Plan *p, const Group *g, const Device *d, const Pol
 /* Whoever was asked to leave and did not is asked by VFIO now, and the kernel waits for him. What is
  * left to do after that is another plan: then nothing is lent any more. */
 static int plan_evict(Plan *p, const Group *g, const Policy *policy) {
-        if ((g->terms.kind == OWNER_KIND_USER && g->terms.access == ACCESS_NODE &&
-             plan_node_right(p, g, STEP_REVOKE_NODE, g->node_uid) < 0) ||
-            (g->kept == KEPT_LENT && (plan_group_step(p, g, STEP_RECLAIM, NULL, NULL) < 0 ||
-                                      plan_group_step(p, g, STEP_RELEASE, NULL, NULL) < 0)))
+        if (plan_end_access(p, g, true) < 0)
                 return -ENOMEM;
         for (const Device *d = g->devices; d; d = d->next)
                 if (has_to_be_evicted(g, d) && plan_evict_device(p, g, d, policy) < 0)
