@@ -95,14 +95,20 @@ static void start(Fixture *f) {
         f->discovery = linux_kernel_discovery(f->kernel);
 }
 
-static void event(Fixture *f, const char *action, const char *subsystem, const char *name,
-                  const char *path) {
+static void event_at(Fixture *f, const char *action, const char *subsystem, const char *name,
+                     const char *path, uint64_t initialized) {
         discovery_event(f->discovery, &(DeviceEvent){
                                               .action = action,
                                               .subsystem = subsystem,
                                               .name = name,
                                               .path = path,
+                                              .initialized = initialized,
                                       });
+}
+
+static void event(Fixture *f, const char *action, const char *subsystem, const char *name,
+                  const char *path) {
+        event_at(f, action, subsystem, name, path, 0);
 }
 
 static DeviceFacts read_facts(Fixture *f, const char *name) {
@@ -405,6 +411,42 @@ static void test_this_host(void **state) {
         assert_string_equal(f->kernel->ops->name, "linux");
 }
 
+#define GROUP 4000000 /* no group of this computer's has that number */
+#define CDEV  "vfio4000000"
+
+/* A kernel with nodes of single devices: udev has to have finished with each. */
+static void test_nodes_of_devices_are_waited_for(void **state) {
+        Fixture *f = *state;
+        const Step unbind = {
+                .kind = STEP_UNBIND, .device = (char *)NIC, .group = GROUP, .value = (char *)"x"
+        };
+        struct timespec now;
+        uint64_t usec;
+
+        assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+        usec = (uint64_t)now.tv_sec * 1000000U;
+        host_set_group(&f->host, NIC, "4000000", "DMA\n");
+        start(f);
+        assert_int_equal(discovery_nodes_ready(f->discovery, GROUP), 0);
+        host_write(&f->host, "sys/class/vfio/4000000/dev", "510:0\n");
+        host_write(&f->host, host_device_file(NIC, "vfio-dev/" CDEV "/uevent"), "");
+        event_at(f, "add", "vfio", "4000000", "/x", usec);
+        assert_int_equal(discovery_nodes_ready(f->discovery, GROUP), 1);
+        host_write(&f->host, host_device_file(NIC, "vfio-dev/" CDEV "/dev"), "511:0\n");
+        host_write(&f->host, "sys/class/vfio-dev/" CDEV "/dev", "511:0\n");
+        assert_int_equal(discovery_nodes_ready(f->discovery, GROUP), 0);
+        event_at(f, "add", "vfio-dev", CDEV, "/x", usec);
+        assert_int_equal(discovery_nodes_ready(f->discovery, GROUP), 1);
+        /* the next binding has the same names */
+        host_remove(&f->host, "sys/class/vfio-dev/" CDEV "/dev");
+        host_remove(&f->host, "sys/class/vfio-dev/" CDEV);
+        discovery_after_step(f->discovery, &unbind, true, NULL);
+        host_write(&f->host, "sys/class/vfio-dev/" CDEV "/dev", "511:0\n");
+        assert_int_equal(discovery_nodes_ready(f->discovery, GROUP), 0);
+        event_at(f, "add", "vfio-dev", CDEV, "/x", usec + 3600000000U);
+        assert_int_equal(discovery_nodes_ready(f->discovery, GROUP), 1);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -425,6 +467,7 @@ int main(void) {
                 TEST(test_hanging_override_holds_nothing_up),
                 TEST(test_answer_older_than_the_question_is_dropped),
                 TEST(test_freed_while_an_override_hangs),
+                TEST(test_nodes_of_devices_are_waited_for),
                 TEST(test_this_host),
         };
 
