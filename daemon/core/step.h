@@ -24,15 +24,16 @@ typedef enum StepKind {
         STEP_WAIT_NODE,    /* done by the daemon: udev has finished with /dev/vfio/N */
         STEP_GRANT_NODE,   /* uid gets read and write on /dev/vfio/N, and nobody else */
         STEP_REVOKE_NODE,  /* that right is taken back */
-        STEP_WAIT_CLOSED,  /* waits until no file of the group is open; changes nothing */
-        STEP_LEND,    /* opens the files that are lent; value: VfioInterface; answers with it */
-        STEP_RECLAIM, /* all mappings made through files that were lent go */
-        STEP_CLAIM,   /* waits the same, then keeps the group in a blocking domain; value:
+        STEP_WAIT_CLOSED, /* waits until no file of the group is open; changes nothing; value "lent":
+                            * but those that the daemon keeps */
+        STEP_LEND,        /* opens the files that are lent; value: VfioInterface; answers with it */
+        STEP_RECLAIM,     /* all mappings made through files that were lent go */
+        STEP_CLAIM,       /* waits the same, then keeps the group in a blocking domain; value:
                             * VfioInterface, NULL: the container. Of a group that was lent in a
                             * container it never lets go meanwhile */
-        STEP_RELEASE, /* done by the daemon: closes the files it keeps */
-        STEP_SCRUB,   /* runs the unit that cleans a device for its next owner */
-        STEP_RESET,   /* value: "auto" or a method of reset_method */
+        STEP_RELEASE,     /* done by the daemon: closes the files it keeps */
+        STEP_SCRUB,       /* runs the unit that cleans a device for its next owner */
+        STEP_RESET,       /* value: "auto" or a method of reset_method */
         STEP_SET_VF_AUTOPROBE, /* value: "0" or "1"; of a PF */
         STEP_SET_NUM_VFS,      /* value: how many; those that have a driver do not go */
         _STEP_KIND_MAX,

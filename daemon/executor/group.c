@@ -187,10 +187,39 @@ int group_no_node(Run *run, int error) {
                            run->step->group);
 }
 
+/* The daemon's own files are open as long as the lease lasts, and no close of a copy is announced. */
+static int wait_for_borrowers(Run *run) {
+        const pid_t own[] = { getppid(), run->daemon, 1, 0 };
+        _cleanup_free_ char *reported = NULL;
+        int r;
+
+        for (;;) {
+                _cleanup_free_ char *holders = NULL;
+
+                /* a device's file that may be one of this group counts, or it would be taken from him */
+                r = holders_describe(&run->sysfs, run->step->group, HOLDERS_OF_ANY, own, true,
+                                     &holders);
+                if (r < 0 || !holders)
+                        return r;
+                if (!str_eq(holders, reported)) {
+                        r = run_report_waiting(run, holders);
+                        if (r < 0)
+                                return r;
+                        free(reported);
+                        reported = TAKE_PTR(holders);
+                }
+                r = wait_for_close(run, -EBADF, SCAN_MSEC);
+                if (r < 0)
+                        return r;
+        }
+}
+
 int step_wait_closed(Run *run) {
         bool viable;
         int fd;
 
+        if (str_eq(run->step->value, "lent"))
+                return wait_for_borrowers(run);
         fd = group_wait_until_free(run, &viable);
         if (fd < 0)
                 return group_no_node(run, fd);

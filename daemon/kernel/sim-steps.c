@@ -300,9 +300,16 @@ static int wait_for_openers(const SimGroup *g, StepResult *ret) {
 }
 
 static int run_wait_closed(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+        _cleanup_free_ char *others = NULL;
+
         if (g->vfio_users == 0)
                 return -ENOENT;
-        return sim_group_is_claimed(g) ? wait_for_openers(g, ret) : 0;
+        if (!str_eq(step->value, "lent"))
+                return sim_group_is_claimed(g) ? wait_for_openers(g, ret) : 0;
+        others = sim_group_openers(g, false);
+        if (!others)
+                return -ENOMEM;
+        return str_empty(others) ? 0 : wait_for_openers(g, ret);
 }
 
 static int no_node(const SimGroup *g, StepResult *ret) {

@@ -80,6 +80,7 @@ static void on_closed(KernelOp *op, StepResult *result, void *userdata) {
 
 static int wait_closed(Holder *h) {
         Step step = { .kind = STEP_WAIT_CLOSED };
+        static char lent[] = "lent";
 
         /* what other leases hold too is not taken away with this one */
         while (h->closed < h->l->n_groups && h->l->groups[h->closed]->count > 1)
@@ -89,6 +90,9 @@ static int wait_closed(Holder *h) {
                 return 0;
         }
         step.group = h->l->groups[h->closed]->id;
+        /* what is lent we have open ourselves */
+        if (manager_lent_files(h->l->groups[h->closed]))
+                step.value = lent;
         return h->m->kernel->ops->run(h->m->kernel, &step, NULL, 0, on_closed, h, &h->op);
 }
 

@@ -301,3 +301,12 @@ def test_exec_tells_vmms(interface, lending):
 def test_vmm_options_that_contradict(containers, options):
     ctl(containers, "exec", *options, NIC, "--", "true", status=2)
     ctl(containers, "acquire", "--qemu", NIC, status=2)
+
+
+def test_expires_though_the_daemon_has_its_files(lending):
+    lease = lending.root.hold(NIC, access="fd", ttl=10**6)
+    lending.sim.event("open", device=NIC, pid=REQUESTER, comm="vmm", uid=1000, lent=True)
+    lease.wait("unconfirmed")
+    lending.sim.close(NIC, REQUESTER)
+    assert lease.wait_ended() == "expired"
+    lending.root.wait_group(NIC, "free")

@@ -66,6 +66,25 @@ static void test_who_has_it_open(void **state) {
         assert_step(f, LEND("lend", ",\"value\":\"iommufd\""), EBUSY, "dpdk (pid 4711)");
 }
 
+/* What the daemon keeps itself is no use of the device. */
+static void test_waits_for_borrowers(void **state) {
+        Fixture *f = *state;
+        char own[64];
+
+        add_nodes(f);
+        (void)snprintf(own, sizeof(own), "proc/%d/fd/3", (int)getpid());
+        host_link(&f->host, own, "/dev/vfio/12");
+        assert_step(f, LEND("wait-closed", ",\"value\":\"lent\""), 0, NULL);
+        host_link(&f->host, "proc/4711/fd/3", "/dev/vfio/12");
+        host_write(&f->host, "proc/4711/comm", "vmm\n");
+        put(f, LEND("wait-closed", ",\"value\":\"lent\""));
+        for (json_object *o = take(f); o; o = (json_object_put(o), NULL)) {
+                assert_string_equal(json_get_string(o, "event"), "waiting");
+                assert_string_equal(json_get_string(o, "text"), "vmm (pid 4711)");
+        }
+        put(f, "{\"cancel\":1}");
+}
+
 static void test_nodes_that_are_none(void **state) {
         Fixture *f = *state;
 
@@ -186,6 +205,8 @@ static void test_no_file_stays_behind(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_nothing_to_lend, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_waits_for_borrowers, executor_setup,
                                                 executor_teardown),
                 cmocka_unit_test_setup_teardown(test_who_has_it_open, executor_setup,
                                                 executor_teardown),
