@@ -19,6 +19,12 @@ static int ask_to_leave(Registry *r, Lease *l, const char *reason, uint64_t dead
                 return -EINVAL;
         if (l->state == LEASE_QUEUED || l->state == LEASE_ACTIVATING)
                 return end_at_once(r, l, reason, c);
+        /* its own owner may revoke it too, and may not win time by that */
+        if (l->state == LEASE_REVOKING && deadline > l->revocation.deadline)
+                deadline = l->revocation.deadline;
+        if (l->state == LEASE_REVOKING && deadline == l->revocation.deadline &&
+            by_queue == l->revocation.by_queue && str_eq(reason, l->revocation.reason))
+                return 0;
         if (changes_reserve(c, 0, 1, 0) < 0 || str_set(&l->revocation.reason, reason) < 0)
                 return -ENOMEM;
         if (l->state != LEASE_REVOKING)
@@ -91,8 +97,11 @@ static int empty_group(Registry *r, Group *g, const Lease *waiter, uint64_t dead
                 bool ends = l->state == LEASE_ACTIVATING;
 
                 l->mark = r->mark;
-                if (l->state != LEASE_REVOKING) {
-                        int k = ask_to_leave(r, l, reason, deadline, true, c);
+                /* a person who gives more time than the queue does asked for something else */
+                if (l->state != LEASE_REVOKING ||
+                    (!l->revocation.by_queue && l->revocation.deadline > deadline)) {
+                        bool by_queue = l->state != LEASE_REVOKING;
+                        int k = ask_to_leave(r, l, reason, deadline, by_queue, c);
 
                         if (k < 0)
                                 return k;

@@ -195,3 +195,15 @@ def test_bad_input(root, unchanged):
     with pytest.raises(BusError) as refusal:
         revoke(lease)
     assert refusal.value.name == "UnknownObject"
+
+
+def test_who_revokes_himself_wins_no_time(root):
+    lease = root.hold(NIC)
+    revoke(lease, deadline=FOR_EVER)
+    assert lease.Revocation == ("maintenance", FOR_EVER)
+    root.acquire(NIC, owner="second", wait=FOR_EVER, priority=1)
+    root.wait(lambda: lease.Revocation[1] < FOR_EVER, "the queue's deadline")
+    deadline = lease.Revocation[1]
+    assert deadline < boottime() + 31 * SECOND
+    revoke(lease, "later", FOR_EVER)
+    assert lease.Revocation == ("later", deadline)

@@ -25,6 +25,7 @@ typedef struct Shown {
         bool known;
         LeaseState state;
         uint64_t deadline;
+        char reason[80];
 } Shown;
 
 typedef struct History {
@@ -140,13 +141,16 @@ static void check_group(Group *g) {
 
 static void check_lease(History *h, Lease *l) {
         Shown *shown = &h->shown[l->seq];
+        const char *reason = l->revocation.reason ? l->revocation.reason : "";
         bool reported = false, changed = !shown->known || l->state != shown->state ||
-                                         l->revocation.deadline != shown->deadline;
+                                         l->revocation.deadline != shown->deadline ||
+                                         !str_eq(reason, shown->reason);
 
         for (size_t i = 0; i < h->w.c.n_leases; i++)
                 reported = reported || h->w.c.leases[i] == l;
         assert_int_equal(reported, changed);
-        *shown = (Shown){ true, l->state, l->revocation.deadline };
+        *shown = (Shown){ true, l->state, l->revocation.deadline, "" };
+        (void)snprintf(shown->reason, sizeof(shown->reason), "%s", reason);
         assert_int_equal(l->n_groups > 0, lease_state_is_alive(l->state));
         assert_int_equal(l->n_wanted > 0, l->state == LEASE_QUEUED);
         assert_int_equal(l->revocation.deadline > 0 && !lease_state_is_over(l->state),
