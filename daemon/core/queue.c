@@ -2,6 +2,7 @@
 #include "core/registry-private.h" /* first: it sets uthash up */
 
 #include "core/choice.h"
+#include "core/vfs.h"
 #include "util/strings.h"
 
 /* Is the waiter served before a request of that priority and age? */
@@ -171,9 +172,11 @@ static bool can_be_granted(Registry *r, const Lease *l) {
         if (request_is_open(&l->request))
                 return open_can_be_granted(r, l);
         for (size_t i = 0; i < l->n_wanted; i++)
-                if (group_check(l->wanted[i], &l->request, l->seq, NULL) < 0)
+                if (group_check_protected(l->wanted[i], NULL) < 0 ||
+                    group_check(l->wanted[i], &l->request, l->seq, NULL) < 0)
                         return false;
-        return true;
+        /* VFs that are about to be removed are nobody's */
+        return registry_check_vfs(r, &l->request, NULL) == 0;
 }
 
 /* Everybody may read this, so it names leases and not whose they are. */
@@ -188,7 +191,8 @@ static int describe_group(const Group *g, const Lease *l, char **text) {
                 return str_append(text, " is %s%s%s", group_state_to_string(g->state),
                                   str_empty(g->waits_for) ? "" : ": ",
                                   str_empty(g->waits_for) ? "" : g->waits_for);
-        if (g->n_leases == 0 && group_describe_gate(g, &l->request.owner, &gate) < 0)
+        if ((g->n_leases == 0 || !group_conflict(g, &l->request)) &&
+            group_describe_gate(g, &l->request.owner, &gate) < 0)
                 return -ENOMEM;
         if (!str_empty(gate))
                 return str_append(text, " is held back: %s", gate);
@@ -295,13 +299,34 @@ static int time_out(Registry *r, Lease *l, Changes *c) {
         return registry_lease_fail(r, l, &why, c);
 }
 
+/* Has the policy come to protect what it waits for? 1: it is failed */
+static int drop_protected(Registry *r, Lease *l, Changes *c) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+
+        for (size_t i = 0; i < l->n_wanted; i++) {
+                int k = group_check_protected(l->wanted[i], &why);
+
+                if (k == -ECANCELED)
+                        k = registry_lease_fail(r, l, &why, c);
+                else if (k == 0)
+                        continue;
+                return k < 0 ? k : 1;
+        }
+        return 0;
+}
+
 int registry_queue_expire(Registry *r, uint64_t now, Changes *c) {
         size_t i = 0;
 
-        while (i < r->n_queue)
-                if (r->queue[i]->request.wait_until > now)
-                        i++;
-                else if (time_out(r, r->queue[i], c) < 0) /* takes it out */
-                        return -ENOMEM;
+        while (i < r->n_queue) {
+                Lease *l = r->queue[i];
+                int k = drop_protected(r, l, c);
+
+                if (k == 0 && l->request.wait_until <= now)
+                        k = time_out(r, l, c) < 0 ? -ENOMEM : 1;
+                if (k < 0)
+                        return k;
+                i += k == 0; /* else it was taken out */
+        }
         return 0;
 }

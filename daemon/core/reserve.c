@@ -244,6 +244,10 @@ int group_check(const Group *g, const Request *request, unsigned long long seq, 
         conflict = group_may_be_claimed(g, kind) ? NULL : group_conflict(g, request);
         if (conflict)
                 return refuse_held(g, conflict, fault);
+        /* its last owner may have it for the kernel; others may not join him before it is clean */
+        k = g->count > 0 ? group_check_gate(g, &request->owner, fault) : 0;
+        if (k < 0)
+                return k;
         waiter = group_held_back_by(g, request, seq);
         return waiter ? refuse_reserved(g, waiter, fault) : 0;
 }

@@ -147,12 +147,10 @@ static bool device_is_held_back(const Device *d) {
                (d->use.scrubbing || d->rules.scrub != SCRUB_NONE || lacks_reset(d));
 }
 
-int device_describe_gate(const Device *d, bool named, char **ret) {
+static int describe_gate(const Device *d, bool named, char **ret) {
         _cleanup_free_ char *need = NULL, *who = NULL;
         char *text;
 
-        if (!device_is_held_back(d) || (d->group && d->group->count > 0))
-                return str_set(ret, "");
         need = describe_need(d);
         who = named ? str_format("%s (uid %lu)", d->use.owner.name, (unsigned long)d->use.owner.uid)
                     : strdup("somebody else");
@@ -163,6 +161,12 @@ int device_describe_gate(const Device *d, bool named, char **ret) {
         free(*ret);
         *ret = text;
         return 0;
+}
+
+int device_describe_gate(const Device *d, bool named, char **ret) {
+        if (!device_is_held_back(d) || (d->group && d->group->count > 0))
+                return str_set(ret, "");
+        return describe_gate(d, named, ret);
 }
 
 static bool device_holds_back(const Device *d, const Owner *owner) {
@@ -177,7 +181,7 @@ int group_check_gate(const Group *g, const Owner *owner, Fault *fault) {
                         continue;
                 if (!fault)
                         return -ECANCELED;
-                return device_describe_gate(d, true, &text) < 0
+                return describe_gate(d, true, &text) < 0
                                ? fault_set_oom(fault)
                                : fault_set(fault, ERROR_QUARANTINED, "%s", text);
         }
@@ -187,7 +191,7 @@ int group_check_gate(const Group *g, const Owner *owner, Fault *fault) {
 int group_describe_gate(const Group *g, const Owner *owner, char **ret) {
         for (const Device *d = g->devices; d; d = d->next)
                 if (device_holds_back(d, owner))
-                        return device_describe_gate(d, false, ret);
+                        return describe_gate(d, false, ret);
         return str_set(ret, "");
 }
 

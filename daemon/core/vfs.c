@@ -117,7 +117,9 @@ static int check_groups(Registry *r, const Lease *l, Group *const *groups, size_
                                          "The virtual functions of %s are in its own IOMMU group "
                                          "%u, so they cannot have another owner than it has",
                                          l->request.terms.pf, groups[i]->id);
-                k = group_check(groups[i], request, l->seq, fault);
+                k = group_check_protected(groups[i], fault);
+                if (k == 0)
+                        k = group_check(groups[i], request, l->seq, fault);
                 if (k < 0)
                         return k;
                 if (groups[i]->count > 0)

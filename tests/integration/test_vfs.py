@@ -329,3 +329,13 @@ def test_descriptors_of_vfs(root, sim):
     lease.release()
     all_gone(root)
     assert sim.difference(before) == {}
+
+
+def test_who_waits_for_a_vf_does_not_keep_it(root):
+    """A VF that is about to be removed is nobody's, though its group is free for a moment."""
+    lease = root.hold(PF, vfs=2)
+    queued = root.acquire(VFS[0], owner="second", wait=FOR_EVER)
+    lease.release()
+    all_gone(root)
+    queued.wait("failed")
+    assert queued.Failure[0] == "org.dmaowner1.Error.NoSuchDevice"
