@@ -105,10 +105,10 @@ void gate_device_seen(Manager *m, Device *d, bool new_device) {
 
         if (new_device)
                 r = ledger_load(m->gate->ledger, d);
-        if (r == -EBADMSG) {
-                log_error("Who had %s last cannot be understood: it is held back until an "
+        if (r < 0 && r != -ENOMEM) {
+                log_error("Who had %s last cannot be read (%s): it is held back until an "
                           "administrator marks it clean",
-                          d->facts.name);
+                          d->facts.name, strerror(-r));
                 d->use.owner.uid = UINT32_MAX;
                 d->use.valid = true;
                 r = str_set(&d->use.owner.name, "an unknown owner");
@@ -189,9 +189,12 @@ static int scrub_begin(Manager *m, Device *d, Changes *c) {
         r = s->device ? device_note_scrubbing(d, c) : -ENOMEM;
         if (r >= 0)
                 r = m->kernel->ops->run(m->kernel, &step, NULL, 0, on_scrubbed, s, &s->op);
-        if (r < 0)
+        if (r < 0) {
                 scrub_free(s);
-        else
+                if (d->use.scrubbing &&
+                    (device_note_not_scrubbed(d, NULL, c) < 0 || look_after(m, RETRY_USEC) < 0))
+                        log_error("Device %s is not scrubbed: out of memory", d->facts.name);
+        } else
                 log_info("Device %s is cleaned by %s", d->facts.name, unit);
         return r;
 }

@@ -86,7 +86,7 @@ Gate *gate_free(Gate *gate);
 void gate_apply_policy(Manager *m);
 /* What was read of the device is new; new_device: the device, too. */
 void gate_device_seen(Manager *m, Device *d, bool new_device);
-/* The steps towards a lease begin: what has to be known afterwards is written before. */
+/* The owner is about to get at the devices: what has to be known afterwards is written before. */
 int gate_claim(Manager *m, Group *g);
 void gate_reset_done(Manager *m, const char *device);
 /* Something may have to be scrubbed now; of this group. */

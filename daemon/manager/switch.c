@@ -250,15 +250,8 @@ static int switch_begin(Switch *s) {
                                group_is_forced(s->g), &s->plan, &obstacles);
         if (r < 0)
                 return r;
-        if (obstacles.n == 0) {
-                r = gate_claim(s->m, s->g);
-                if (r == 0)
-                        return switch_run(s);
-                fault_set(&why, ERROR_KERNEL_REFUSED,
-                          "who has the devices cannot be written, which policy wants: %s",
-                          strerror(-r));
-                return switch_fail_claim(s, &why);
-        }
+        if (obstacles.n == 0)
+                return switch_run(s);
         fault_set(&why, ERROR_NOT_VIABLE, "%s", obstacles.items[0].text);
         return switch_fail_claim(s, &why);
 }
@@ -544,6 +537,23 @@ static const VfioFiles *step_files(const Switch *s, StepKind kind) {
         return kind == STEP_RECLAIM || kind == STEP_CLAIM ? &s->keep.files : NULL;
 }
 
+/* From here on its owner may have used the devices. */
+static bool switch_gives_access(const Switch *s) {
+        StepKind next = s->next < s->plan.n ? s->plan.steps[s->next].kind : _STEP_KIND_INVALID;
+
+        return s->claim && !s->looking &&
+               (next == _STEP_KIND_INVALID || next == STEP_GRANT_NODE || next == STEP_LEND);
+}
+
+static int switch_fail_gate(Switch *s, int error) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+
+        fault_set(&why, ERROR_KERNEL_REFUSED,
+                  "who has the devices cannot be written, which policy wants: %s",
+                  strerror(-error));
+        return switch_fail_claim(s, &why);
+}
+
 /* Runs the next step, or finishes. */
 static int switch_run(Switch *s) {
         Step *step;
@@ -559,6 +569,11 @@ static int switch_run(Switch *s) {
                                                        : _STEP_KIND_INVALID);
         if (r < 0)
                 return r;
+        if (switch_gives_access(s)) {
+                r = gate_claim(s->m, s->g);
+                if (r < 0)
+                        return switch_fail_gate(s, r);
+        }
         if (s->next == s->plan.n && !s->looking)
                 return s->claim ? switch_finish_claim(s) : switch_finish_restore(s);
         step = &s->plan.steps[s->next];

@@ -412,3 +412,51 @@ def test_policy_check(host, policy):
     assert f'{path}:1:24: key "protect": expected is true or false, not a number' in done.stderr
     assert check("chekc", path).returncode == 2
     assert check("check", "/nowhere").returncode == 1
+
+
+# around the gate
+
+def test_nobody_joins_what_is_held_back(root, policy):
+    """Its last owner may have it for a kernel driver meanwhile, which others could share."""
+    policy({"match": {"device": NIC}, "scrub": "administrator"})
+    use(root, NIC)
+    lease = root.hold(NIC, "dma-api", owner="first")
+    with refused("Quarantined", f"{NIC} was last had by first"):
+        root.acquire(NIC, "dma-api", owner="second")
+    queued = root.acquire(NIC, "dma-api", owner="second", wait=10**9)
+    assert "is held back" in queued.WaitsFor
+    lease.release()
+    root.wait_group(NIC, "free")
+    clean(root, NIC)
+    queued.wait("active")
+
+
+def test_who_never_got_at_it_is_no_owner(root, sim, policy):
+    policy({"match": {"device": NIC}, "reset": "required"})
+    sim.inject("bind", NIC, nth=1, errno="EIO")
+    root.acquire(NIC, owner="first").wait("failed")
+    root.wait_group(NIC, "free")
+    assert not held_back(root, NIC)
+    root.hold(NIC, owner="second")
+
+
+def test_what_is_queued_for_does_not_escape_protection(root, policy):
+    lease = root.hold([NIC, NIC2])
+    queued = root.acquire([NIC, NIC2], owner="second", wait=10**9)
+    policy({"match": {"device": NIC}, "protect": True})
+    queued.wait("failed")
+    assert queued.Failure[0] == "org.freedesktop.DBus.Error.AccessDenied" and NIC in queued.Failure[1]
+    lease.release()
+    root.wait_group(NIC, "free")
+
+
+def test_a_record_that_cannot_be_read_holds_back(host, root, policy):
+    policy({"match": {"device": NIC}, "scrub": "administrator"})
+    use(root, NIC)
+    host.daemon.stop()
+    record = host.folder / "var" / "used" / f"{NIC}.json"
+    record.unlink()
+    record.mkdir()
+    host.daemon.start()
+    root.watch()
+    assert "an unknown owner" in held_back(root, NIC)
