@@ -55,7 +55,8 @@ void switch_go(Manager *m, Group *g, const Inquiry *q);
 bool switch_is_held(const Group *g, const Inquiry *q);
 /* The Inquiry said no: nothing was begun. */
 void switch_drop(Group *g);
-/* Nothing is kept of a group that is the host's, or that somebody else has changed. */
+/* Nothing is kept of a group that is the host's, and no device's file of one that somebody else has
+ * changed. */
 void switch_settle(Manager *m, Group *g);
 /* Files of the last run come back, or are closed. */
 int switch_adopt_files(Manager *m, Changes *c);

@@ -692,7 +692,11 @@ void switch_settle(Manager *m, Group *g) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         Switch *s = g->userdata;
 
-        if (s && s->keep.files.n > 0 && (g->state == GROUP_FREE || g->state == GROUP_LOST))
+        if (!s || s->keep.files.n == 0)
+                return;
+        /* whoever took a device from a lost group may be waiting for its file */
+        if (g->state == GROUP_FREE ||
+            (g->state == GROUP_LOST && vfio_files_have_device(&s->keep.files)))
                 (void)keep_drop(&s->keep, m->fd_store, g, &c);
 }
 

@@ -174,6 +174,10 @@ def test_a_group_is_kept_whole(root, sim):
     # the rule is of one member; a kernel driver has no way in to the other one either
     with pytest.raises(BusError):
         sim.rebind(BRIDGE_B, "e1000")
+    root.wait_group(BRIDGE_B, "lost")
+    sim.override(BRIDGE_B, None)
+    root.call(root.group_path(BRIDGE_B), "org.dmaowner1.Group", "Retry")
+    root.wait_group(BRIDGE_B, "quarantined")
     root.hold(BRIDGE_B, owner="other", access="fd").release()
     root.wait_group(BRIDGE_B, "quarantined")
 
@@ -270,7 +274,6 @@ def test_somebody_takes_it_out_of_quarantine(root, sim, event):
         return
     assert "driver" in root.wait_group(NIC, "lost")["WaitsFor"]
     root.wait(lambda: not sim.hanging(NIC) and not sim.dump()["pending"], "the end of the unbind")
-    assert not root.group_of(NIC)["Claimed"]
     root.call(root.group_path(NIC), "org.dmaowner1.Group", "Retry")
     root.wait_group(NIC, "free")
     assert sim.device(NIC)["driver"] == "e1000e"
