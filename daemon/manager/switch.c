@@ -103,8 +103,8 @@ void switch_forget(Manager *m, Group *g) {
         g->userdata = switch_free(s);
 }
 
-/* How long the kernel may take before the step is left behind. 0: for ever; these two wait for
- * people's programs. */
+/* How long the kernel may take before the step is left behind: on a host that has no time for anybody,
+ * too, what is short otherwise takes seconds. 0: for ever; these wait for people's programs. */
 static uint64_t step_deadline(StepKind kind) {
         switch (kind) {
         case STEP_WAIT_CLOSED:
@@ -112,17 +112,16 @@ static uint64_t step_deadline(StepKind kind) {
         case STEP_EVICT:
         case STEP_SCRUB: /* no plan has it */
                 return 0;
-        case STEP_UNBIND:
-        case STEP_BIND:
-        case STEP_PROBE:
-        case STEP_LOAD_MODULE:
-        case STEP_SET_VF_AUTOPROBE:
-                return 30 * SECOND;
         case STEP_SET_NUM_VFS: /* a second for each of hundreds is not unheard of */
         case STEP_RESET:
         case STEP_RECLAIM:   /* unpinning a terabyte takes a while */
         case STEP_WAIT_NODE: /* udev may have many other events to handle first */
                 return 90 * SECOND;
+        case STEP_UNBIND:
+        case STEP_BIND:
+        case STEP_PROBE:
+        case STEP_LOAD_MODULE:
+        case STEP_SET_VF_AUTOPROBE:
         case STEP_INSPECT:
         case STEP_SET_OVERRIDE:
         case STEP_SET_TYPE:
@@ -134,7 +133,7 @@ static uint64_t step_deadline(StepKind kind) {
         case _STEP_KIND_INVALID:
                 break;
         }
-        return 10 * SECOND;
+        return 30 * SECOND;
 }
 
 /* The step, or another one before it, may still be at work, or may have been done. */

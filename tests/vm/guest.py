@@ -258,8 +258,9 @@ class Guest:
         disks = ["payload"] if self.payload else []
         disks += [DEVICES[role].disk for role in self.devices if DEVICES[role].disk]
         # panic=-1 with -no-reboot: a panic ends QEMU, so nobody waits for the guest in vain.
+        # The check of the timer gives up on an emulator that is not given its time.
         kernel_arguments = ["root=/dev/vda", "rw", "console=ttyS0", "intel_iommu=on", "quiet", "panic=-1",
-                            "systemd.show_status=no", f"rig.disks={','.join(disks)}", self.append]
+                            "no_timer_check", "systemd.show_status=no", f"rig.disks={','.join(disks)}", self.append]
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
             "-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi,tb-size=512",
