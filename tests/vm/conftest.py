@@ -2,8 +2,9 @@
 """Guests for all suites that need the daemon on a real kernel: installed by `meson install`,
 started by systemd, asked over the system bus.
 
-Every test runs in every guest, one boot of each for all tests; --guest=NAME (more than once, too)
-chooses. A test that makes sense only in some says so: @pytest.mark.guests("iommufd").
+One boot of each guest is for all tests; --guest=NAME (more than once, too) chooses. A test that makes
+sense only in some says so: @pytest.mark.guests("iommufd"). What no kernel does in its own way
+(@pytest.mark.one_kernel) is shown in one guest, and in all of them with --everywhere.
 """
 
 import json
@@ -22,6 +23,7 @@ from guest import Guest         # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 GUESTS = sorted(path.stem for path in (TOP / "tests/vm/guests").glob("*.toml") if path.stem != "common")
+ONE = "debian13"    # the guest that shows what all kernels do alike
 DEADLINE = 60   # for what takes a moment in an emulated machine; never a measurement
 
 
@@ -119,10 +121,12 @@ def stage(folder):
 
 def pytest_addoption(parser):
     parser.addoption("--guest", action="append", choices=GUESTS, help="only in this guest")
+    parser.addoption("--everywhere", action="store_true", help="in all guests also what one of them shows")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "guests(*names): the test makes sense only in these")
+    config.addinivalue_line("markers", f"one_kernel: no kernel does this in its own way; in {ONE} alone, unless --everywhere")
 
 
 def pytest_generate_tests(metafunc):
@@ -132,8 +136,11 @@ def pytest_generate_tests(metafunc):
 
 def runs_in_its_guest(item):
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    return "machine" not in parameters or all(
-        parameters["machine"] in mark.args for mark in item.iter_markers("guests"))
+    if "machine" not in parameters:
+        return True
+    if item.get_closest_marker("one_kernel") and not item.config.getoption("everywhere") and parameters["machine"] != ONE:
+        return False
+    return all(parameters["machine"] in mark.args for mark in item.iter_markers("guests"))
 
 
 def pytest_collection_modifyitems(config, items):

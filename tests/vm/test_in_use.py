@@ -7,6 +7,7 @@ import pytest
 
 from devices import DEVICES
 
+pytestmark = pytest.mark.one_kernel
 NIC = DEVICES["nic"].address
 DISK = DEVICES["nvme_used"].address
 SRIOV = DEVICES["nvme_sriov"].address

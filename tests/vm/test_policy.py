@@ -8,6 +8,7 @@ import pytest
 
 from devices import DEVICES
 
+pytestmark = pytest.mark.one_kernel
 NIC, NIC2 = DEVICES["nic"].address, DEVICES["nic2"].address
 FILE = "/etc/dmaownerd/dmaownerd.json"
 SCRUB = "/run/systemd/system/dmaowner-scrub@.service"

@@ -9,6 +9,7 @@ import pytest
 from devices import DEVICES
 from test_lease import NIC, pid_of, start_testpmd
 
+pytestmark = pytest.mark.one_kernel
 SRIOV = DEVICES["nvme_sriov"].address
 VFS, USED, CLIENTS, REQUESTS = 64, 24, 20, 200
 

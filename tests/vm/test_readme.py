@@ -3,8 +3,11 @@
 
 import re
 
+import pytest
+
 from conftest import TOP
 
+pytestmark = pytest.mark.one_kernel
 EXAMPLE = re.compile(r"^    \$ (busctl .*)\n((?:    (?!\$).*\n)*)", re.MULTILINE)
 
 

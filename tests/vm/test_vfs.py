@@ -7,6 +7,7 @@ import pytest
 
 from devices import DEVICES
 
+pytestmark = pytest.mark.one_kernel
 PF, NIC = DEVICES["nvme_sriov"].address, DEVICES["nic"].address
 FOLDER = f"/sys/bus/pci/devices/{PF}"
 HERE = ("nvme", "0", "1")       # what the host has: driver of the PF, number of VFs, autoprobe
