@@ -51,12 +51,15 @@ HANDS = {
 @pytest.mark.parametrize("tool", HANDS)
 def test_a_tool_takes_it_back(host, tool):
     lease = host.acquire(NIC)
-    host.run(HANDS[tool].format(device=NIC, driver="e1000e"))
+    host.run(HANDS[tool].format(device=NIC, driver="e1000e"), check=False)
+    # dpdk-devbind.py does not get past the override that it finds, and leaves the device without a driver
+    left = host.driver(NIC)
+    assert left == ("" if tool == "dpdk-devbind" else "e1000e")
     took = lost(host, lease, NIC, NIC, "vfio-pci")
     print(f"{tool}: known {took:.2f} s after the tool had ended")
     # nobody fights: it stays where they put it
     time.sleep(2)
-    assert host.driver(NIC) == "e1000e"
+    assert host.driver(NIC) == left
     retry(host, NIC)
     assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "")
 
