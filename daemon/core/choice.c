@@ -46,6 +46,7 @@ typedef struct Choice {
         size_t *taken; /* by which slot: a candidate, or a group if by_group */
         bool *tried;
         bool by_group;
+        bool quiet; /* nobody reads why it cannot be had */
 } Choice;
 
 static void choice_clear(Choice *c) {
@@ -124,6 +125,8 @@ static int check_device(const Choice *c, const Device *d, unsigned *ret_cost, Fa
                 return r;
         if (d->group->count == 0)
                 return check_group(d->group, &one, c->avoid, ret_cost, fault);
+        if (!fault)
+                return -ECANCELED;
         /* also one that could be shared: what is asked for is a free one */
         who = group_describe_owner(d->group);
         if (!who)
@@ -153,7 +156,7 @@ static int judge_device(Choice *c, const Device *d) {
                 matches = matches || selector_matches(&c->searches[i].selector, d);
         if (!matches)
                 return 0;
-        r = check_device(c, d, &cost, &why);
+        r = check_device(c, d, &cost, c->quiet ? NULL : &why);
         if (r == -ENOMEM)
                 return r;
         for (size_t i = 0; i < c->n_searches; i++) {
@@ -163,7 +166,7 @@ static int judge_device(Choice *c, const Device *d) {
                         continue;
                 s->n_matching++;
                 s->n_usable += r == 0;
-                if (r < 0 && note_unusable(s, &why) < 0)
+                if (r < 0 && !c->quiet && note_unusable(s, &why) < 0)
                         return -ENOMEM;
         }
         if (r == 0)
@@ -400,6 +403,8 @@ static int choose_list(Choice *c, char *const *list, char ***ret, Fault *fault) 
 
 /* What makes no sense is refused even if another list could be granted. */
 static int check_lists(const Request *request, Fault *fault) {
+        size_t n_selectors = 0;
+
         for (size_t i = 0; i < request->n_choices; i++) {
                 Request one = request_for(request, request->choices[i]);
                 int r = request_validate(&one, fault);
@@ -407,12 +412,20 @@ static int check_lists(const Request *request, Fault *fault) {
                 for (char **name = one.devices; r == 0 && *name; name++) {
                         _cleanup_selector_ Selector s = SELECTOR_NULL;
 
-                        if (name_is_selector(*name))
-                                r = selector_parse(*name, &s, fault);
+                        if (!name_is_selector(*name))
+                                continue;
+                        n_selectors++;
+                        r = selector_parse(*name, &s, fault);
                 }
                 if (r < 0)
                         return r;
         }
+        /* each of them is held against every device, again and again while the request is queued */
+        if (n_selectors > SELECTORS_MAX)
+                return fault_set(fault, ERROR_INVALID_ARGS,
+                                 "The request has %zu selectors; at most %d are allowed, in all its "
+                                 "lists (one may ask for several devices: *COUNT)",
+                                 n_selectors, SELECTORS_MAX);
         return 0;
 }
 
@@ -444,18 +457,19 @@ static int choose(Registry *r, Request *request, char *const *avoid, unsigned lo
         if (k < 0)
                 return k;
         for (size_t i = 0; i < request->n_choices; i++) {
-                _cleanup_(choice_clear)
-                        Choice c = { .r = r, .request = request, .avoid = avoid, .seq = seq };
+                _cleanup_(choice_clear) Choice c = {
+                        .r = r, .request = request, .avoid = avoid, .seq = seq, .quiet = !fault
+                };
                 _cleanup_fault_ Fault one = FAULT_NULL;
                 char **names;
 
-                k = choose_list(&c, request->choices[i], &names, &one);
+                k = choose_list(&c, request->choices[i], &names, fault ? &one : NULL);
                 if (k == 0) {
                         (void)strv_free(request->devices);
                         request->devices = names;
                         return 0;
                 }
-                if (k == -ENOMEM || note_refusal(&all, &one) < 0)
+                if (k == -ENOMEM || (fault && note_refusal(&all, &one) < 0))
                         return fault_set_oom(fault);
                 if (one.code == ERROR_INVALID_ARGS) /* a name that is none */
                         return fault_set(fault, one.code, "%s", one.message);

@@ -97,6 +97,22 @@ void queue_remove(Registry *r, Lease *l, Changes *c) {
         l->n_wanted = 0;
 }
 
+/* What is chosen from is chosen anew at every change. */
+static int check_lists(const Registry *r, const Request *request, Fault *fault) {
+        size_t n = request->n_choices;
+
+        for (size_t i = 0; i < r->n_queue; i++)
+                if (request_is_open(&r->queue[i]->request))
+                        n += r->queue[i]->request.n_choices;
+        if (!request_is_open(request) || n <= QUEUE_LISTS_MAX)
+                return 0;
+        return fault_set(fault, ERROR_QUOTA_EXCEEDED,
+                         "requests with selectors or alternatives that are queued have %zu lists of "
+                         "devices together, and there may not be more than %d; name devices, or try "
+                         "again later",
+                         n, QUEUE_LISTS_MAX);
+}
+
 static int check_length(const Registry *r, Group **groups, size_t n, Fault *fault) {
         if (r->n_queue >= QUEUE_MAX)
                 return fault_set(fault, ERROR_QUOTA_EXCEEDED,
@@ -117,6 +133,8 @@ int registry_enqueue(Registry *r, Request *request, Group ***groups, size_t n, L
         _cleanup_(lease_freep) Lease *l = NULL;
         int k = check_length(r, *groups, n, fault);
 
+        if (k == 0)
+                k = check_lists(r, request, fault);
         if (k < 0)
                 return k;
         l = registry_new_lease(r);

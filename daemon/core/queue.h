@@ -13,8 +13,9 @@
 enum {
         PRIORITY_MIN = -100,
         PRIORITY_MAX = 100,
-        QUEUE_MAX = 1024,     /* leases that are queued */
-        QUEUE_GROUP_MAX = 256 /* of them for one group */
+        QUEUE_MAX = 1024,      /* leases that are queued */
+        QUEUE_GROUP_MAX = 256, /* of them for one group */
+        QUEUE_LISTS_MAX = 256  /* of devices to choose from, of all that are queued */
 };
 
 /* The first in the order of service that can be granted now; NULL: none. Who grants until there is

@@ -12,6 +12,7 @@
 #include "core/registry.h"
 
 #define SELECTOR_COUNT_MAX 1024
+#define SELECTORS_MAX      64 /* of one request */
 
 typedef struct Selector {
         const char *text; /* as it was asked for; not copied */

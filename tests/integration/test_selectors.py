@@ -130,6 +130,7 @@ def test_explain_names_what_would_be_chosen(root):
     (["class=02*-1"], [], "InvalidArgs", "number of devices"),
     (["class=02*1025"], [], "InvalidArgs", "1024"),
     (["class=02*1024", "class=01"], [], "InvalidArgs", "1025"),
+    (["class=02"] * 40, [["class=02"] * 25], "InvalidArgs", "65 selectors"),
     (["class=02, numa=0"], [], "InvalidArgs", "blanks"),
     (["class=02\n"], [], "InvalidArgs", "printable"),
     (["=" * 5000], [], "InvalidArgs", "256"),

@@ -258,6 +258,28 @@ static void test_open_requests_wait(void **state) {
         assert_true(request_is_open(&low->request));
 }
 
+/* Each list is looked through at every change of anything. */
+static void test_lists_that_are_queued_are_bounded(void **state) {
+        static char *const list[] = { (char *)"numa=1", NULL };
+        _cleanup_request_ Request q = request_make((RequestSpec){ {}, USER, .owner = "b" });
+        _cleanup_fault_ Fault fault = FAULT_NULL;
+        _cleanup_world_ World w;
+        Lease *l = NULL;
+
+        host_init(&w);
+        (void)ask_openly(&w, "a", 0);
+        for (unsigned i = 0; i < QUEUE_LISTS_MAX - 1; i++)
+                l = ask_openly(&w, "b", 0);
+        assert_int_equal(l->state, LEASE_QUEUED);
+        q.devices = strv_free(q.devices);
+        q.wait_until = UINT64_MAX;
+        assert_int_equal(request_add_choice(&q, list), 0);
+        assert_int_equal(request_add_choice(&q, list), 0);
+        assert_int_equal(registry_request(w.r, &q, NULL, &l, &w.c, &fault), -ECANCELED);
+        assert_int_equal(fault.code, ERROR_QUOTA_EXCEEDED);
+        (void)ask_openly(&w, "b", 0);
+}
+
 static void test_copies(void **state) {
         _cleanup_request_ Request copy = REQUEST_NULL,
                                   q = request_make((RequestSpec){ { NIC_A, NIC_B },
@@ -292,6 +314,7 @@ int main(void) {
                 cmocka_unit_test(test_alternatives),
                 cmocka_unit_test(test_named_devices_are_let_alone),
                 cmocka_unit_test(test_open_requests_wait),
+                cmocka_unit_test(test_lists_that_are_queued_are_bounded),
                 cmocka_unit_test(test_copies),
         };
 
