@@ -157,9 +157,9 @@ static int lock_check_perform(Run *run, int *ret_lock) {
                 if (r < 0)
                         return r;
         }
-        /* to lend what no rule lends */
+        /* to lend what no rule lends; also what keeps a group opens its devices */
         if (run->step->kind == STEP_GRANT_NODE || run->step->kind == STEP_SET_TYPE ||
-            run->step->kind == STEP_LEND) {
+            run->step->kind == STEP_LEND || (run->step->kind == STEP_CLAIM && run->files.n == 0)) {
                 r = rules_check_group(run);
                 if (r < 0)
                         return r;

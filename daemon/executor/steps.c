@@ -34,22 +34,33 @@ static int verify_driver(Run *run, const char *wanted) {
         return 0;
 }
 
+/* An override goes on the way back. From a device that was not taken it goes like a driver, and what is
+ * protected does not come to be one that was taken. */
+static int check_clear(Run *run, const char *before) {
+        int r = before ? check_was_taken(run, run->step->device) : 1;
+
+        if (r != 0 || str_eq(before, "vfio-pci"))
+                return r < 0 ? r : 0;
+        return rules_check_device(run, run->step->device);
+}
+
 int step_set_override(Run *run) {
         const char *device = run->step->device, *wanted = run->step->value;
         _cleanup_free_ char *before = NULL, *after = NULL;
         int r;
 
-        /* "none" is no driver: it keeps a device without one */
-        if (!str_empty(wanted)) {
-                r = strcmp(wanted, "none") == 0 ? rules_check_device(run, device)
-                                                : check_driver(run);
-                if (r < 0)
-                        return r;
-        }
-        r = check_remember_host(run);
+        r = device_override(&run->sysfs, device, &before);
         if (r < 0)
                 return r;
-        r = device_override(&run->sysfs, device, &before);
+        /* "none" is no driver: it keeps a device without one */
+        if (str_empty(wanted))
+                r = check_clear(run, before);
+        else
+                r = strcmp(wanted, "none") == 0 ? rules_check_device(run, device)
+                                                : check_driver(run);
+        /* where nothing is changed nothing is taken */
+        if (r == 0 && !str_eq(before, wanted))
+                r = check_remember_host(run);
         if (r < 0)
                 return r;
         if (!str_eq(before, wanted)) {

@@ -204,7 +204,14 @@ static void test_policy(void **state) {
         assert_step(f, STEP("scrub", ""), EPERM, "no rule says");
         assert_step(f, "{\"seq\":1,\"step\":\"set-type\",\"group\":12,\"value\":\"identity\"}",
                     EPERM, "protected");
+        assert_step(f, "{\"seq\":1,\"step\":\"claim\",\"group\":12}", EPERM, "protected");
+        /* that takes nothing, so it does not make the device one that was taken */
         assert_step(f, STEP("set-override", ""), 0, NULL);
+        assert_step(f, "{\"seq\":1,\"step\":\"lend\",\"group\":12,\"value\":\"auto\"}", EPERM,
+                    "protected");
+        host_write(&f->host, NODE "driver_override", "builtin\n");
+        assert_step(f, STEP("set-override", ""), EPERM, "protected");
+        host_write(&f->host, NODE "driver_override", "(null)\n");
         /* a file that is wrong changes nothing */
         host_write(&f->host, "etc/dmaownerd.json", "{");
         assert_step(f, STEP("unbind", ",\"value\":\"e1000e\""), EPERM, "protected");
