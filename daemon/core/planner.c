@@ -312,6 +312,14 @@ int plan_unbind(Plan *p, const Group *g, const Moves *moves, bool claimed, VfioI
         return 0;
 }
 
+/* What is kept is of the binding before, also where the unbind was done by an earlier plan. */
+static bool moves_bind_anew(const Moves *moves) {
+        for (size_t i = 0; i < moves->n; i++)
+                if (moves->items[i].bind)
+                        return true;
+        return moves_leave_vfio(moves);
+}
+
 static int plan_take_drivers(Plan *p, const Group *g, const Moves *moves) {
         bool leave = moves_leave_vfio(moves), claimed = g->kept == KEPT_CLAIM;
 
@@ -319,7 +327,7 @@ static int plan_take_drivers(Plan *p, const Group *g, const Moves *moves) {
          * without end */
         if (leave && !claimed && plan_group_step(p, g, STEP_WAIT_CLOSED, NULL, NULL) < 0)
                 return -ENOMEM;
-        return plan_unbind(p, g, moves, claimed && leave, g->kept_interface);
+        return plan_unbind(p, g, moves, claimed && moves_bind_anew(moves), g->kept_interface);
 }
 
 /* The files that the requester opens, or is lent. */
@@ -365,7 +373,7 @@ int plan_claim(const Group *g, const Owner *owner, const Terms *terms, uid_t nod
                      plan_take_drivers(&p, g, &moves) < 0 ||
                      (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
                      plan_moves(&p, &moves, STEP_BIND) < 0 ||
-                     (user && plan_access(&p, g, terms, node_uid, moves_leave_vfio(&moves)) < 0)))
+                     (user && plan_access(&p, g, terms, node_uid, moves_bind_anew(&moves)) < 0)))
                         return -ENOMEM;
         }
         *ret = p;

@@ -4,6 +4,7 @@
 import json
 import os
 import subprocess
+import time
 
 import pytest
 from harness.client import BusError
@@ -277,3 +278,17 @@ def test_somebody_takes_it_out_of_quarantine(root, sim, event):
     root.call(root.group_path(NIC), "org.dmaowner1.Group", "Retry")
     root.wait_group(NIC, "free")
     assert sim.device(NIC)["driver"] == "e1000e"
+
+
+@pytest.mark.parametrize("op", ["unbind", "bind", "lend"])
+def test_killed_while_it_is_bound_anew(host, op):
+    """What kept the group before is of a binding that is no more: it is lent to nobody."""
+    root, sim = host.root, host.sim
+    quarantine(root, sim, owner="first", access="fd")
+    sim.inject(op, NIC if op != "lend" else None, nth=1, delay_us=500000)
+    lease = root.acquire(NIC, owner="second", access="fd", holder="none")
+    time.sleep(0.3)
+    host.restart("kill")
+    lease.wait("active")
+    lease.release()
+    root.wait_group(NIC, "quarantined")
