@@ -7,6 +7,9 @@ from devices import BRIDGE, DEVICES, HOTPLUG_ADDRESS, HOTPLUG_BUS
 
 NIC2 = DEVICES["nic2"].address
 BRIDGE_A, BRIDGE_B = DEVICES["bridge_a"].address, DEVICES["bridge_b"].address
+# Linux 6.1 hangs, and does not even power off, once a member was removed by hand from a group of several
+# that is on VFIO; why was not found out.
+NOT_6_1 = pytest.mark.guests("debian13", "iommufd")
 # a FIFO that it has open itself: it hears no end
 OPENED = ("rm -f /tmp/orders; mkfifo /tmp/orders; exec 3<>/tmp/orders; echo open {group} {device} >&3; "
           "exec python3 /payload/src/tests/scenarios/holder <&3")
@@ -152,6 +155,7 @@ def test_the_number_of_a_group_goes_to_another_device(host, plugged):
     host.wait_free(BRIDGE_A)
 
 
+@NOT_6_1
 def test_a_member_goes_and_comes_back(host):
     lease = host.acquire(BRIDGE_A)
     remove(host, BRIDGE_B)
@@ -164,6 +168,7 @@ def test_a_member_goes_and_comes_back(host):
     assert host.group(BRIDGE_B) == host.group(BRIDGE)
 
 
+@NOT_6_1
 def test_a_device_that_joins_a_claimed_group(host, program):
     """The kernel lets no driver have it: it is probed when the group is given back."""
     remove(host, BRIDGE_B)
@@ -181,6 +186,7 @@ def test_a_device_that_joins_a_claimed_group(host, program):
     host.wait_driver(BRIDGE_B, "e1000")
 
 
+@NOT_6_1
 def test_a_device_that_joins_with_its_driver(host):
     """Nobody has the group open, so the kernel lets the driver have it; user space could not use it any more."""
     remove(host, BRIDGE_B)
