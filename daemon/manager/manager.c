@@ -417,6 +417,9 @@ int manager_retry(Manager *m, Group *g, Fault *fault) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         int r = registry_group_retry(m->registry, g, &c), units;
 
+        /* whoever changed it may have changed what no event tells of: it is looked at before anything */
+        if (r == 0)
+                r = switch_distrust(m, g);
         if (r < 0 && r != -EINVAL)
                 return fault_set_oom(fault);
         (void)manager_commit(m, &c); /* a failed write is logged */

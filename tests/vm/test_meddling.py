@@ -52,9 +52,9 @@ HANDS = {
 def test_a_tool_takes_it_back(host, tool):
     lease = host.acquire(NIC)
     host.run(HANDS[tool].format(device=NIC, driver="e1000e"), check=False)
-    # dpdk-devbind.py does not get past the override that it finds, and leaves the device without a driver
+    # dpdk-devbind.py may not get past the override that it finds, and leaves the device without a driver
     left = host.driver(NIC)
-    assert left == ("" if tool == "dpdk-devbind" else "e1000e")
+    assert left == "e1000e" or (tool == "dpdk-devbind" and left == "")
     took = lost(host, lease, NIC, NIC, "vfio-pci")
     print(f"{tool}: known {took:.2f} s after the tool had ended")
     # nobody fights: it stays where they put it
