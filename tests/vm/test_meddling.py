@@ -8,6 +8,7 @@ import pytest
 
 from devices import BRIDGE, DEVICES
 
+pytestmark = pytest.mark.one_kernel
 NIC, NIC2 = DEVICES["nic"].address, DEVICES["nic2"].address
 BRIDGE_A, BRIDGE_B = DEVICES["bridge_a"].address, DEVICES["bridge_b"].address
 
