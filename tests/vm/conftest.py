@@ -19,7 +19,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from devices import DEVICES     # noqa: E402
-from guest import Guest         # noqa: E402
+from guest import Guest, GuestError     # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 GUESTS = sorted(path.stem for path in (TOP / "tests/vm/guests").glob("*.toml") if path.stem != "common")
@@ -170,7 +170,11 @@ def host(machine):
     """Each test finds, and has to leave, a host without leases and everything in its place."""
     host = Host(machine)
     roles = [device.address for device in DEVICES.values()]
-    before = host.state(*roles)
+    try:
+        before = host.state(*roles)
+    except GuestError as error:
+        # each of the tests left would wait for minutes
+        pytest.exit(f"{machine.name} does not answer any more: {error}", returncode=1)
     yield host
     for lease in host.leases():
         host.ctl("release", lease["Id"], check=False)
