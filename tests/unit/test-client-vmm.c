@@ -97,7 +97,7 @@ static void test_vmm_arguments(void **state) {
         _cleanup_free_ char *qemu = NULL, *hypervisor = NULL;
 
         assert_int_equal(vmm_arguments(VMM_QEMU, &two, &qemu), 0);
-        assert_string_equal(qemu, OBJECT DEVICE_A DEVICE_B + 1);
+        assert_string_equal(qemu, &(OBJECT DEVICE_A DEVICE_B)[1]);
         assert_int_equal(vmm_arguments(VMM_CLOUD_HYPERVISOR, &one, &hypervisor), 0);
         assert_string_equal(hypervisor,
                             "--platform iommufd_fd=10 --device fd=11,id=dmaowner-0000-3b-00.0");

@@ -53,8 +53,8 @@ static void test_matches(void **state) {
                                             "pf=0000:01:00.0",
                                             "numa=1",
                                             "driver=igbvf",
-                                            "driver=igbvf,numa=1,pf=0000:01:00.0,class=02,"
-                                            "device=10ca,vendor=8086*7" };
+                                            ("driver=igbvf,numa=1,pf=0000:01:00.0,class=02,"
+                                             "device=10ca,vendor=8086*7") };
         static const char *const neither[] = { "class=03",
                                                "class=0201",
                                                "class=020001",

@@ -98,7 +98,6 @@ static Lease *acquire(World *w) {
 
 static void test_from_making_to_removing(void **state) {
         _cleanup_free_ char *names = NULL;
-        _cleanup_plan_ Plan p = PLAN_NULL;
         _cleanup_world_ World w;
         Group *g;
         Lease *l;
