@@ -127,6 +127,7 @@ def test_unplugged_while_a_program_has_it_open(host, plugged, program):
     assert files(host) == []
 
 
+@pytest.mark.one_kernel
 def test_the_number_of_a_group_goes_to_another_device(host, plugged):
     """Meanwhile the daemon is down: leases and records are those of devices, not of numbers."""
     kept = host.acquire(BRIDGE_A)
@@ -156,6 +157,7 @@ def test_the_number_of_a_group_goes_to_another_device(host, plugged):
 
 
 @NOT_6_1
+@pytest.mark.one_kernel
 def test_a_member_goes_and_comes_back(host):
     lease = host.acquire(BRIDGE_A)
     remove(host, BRIDGE_B)
@@ -169,6 +171,7 @@ def test_a_member_goes_and_comes_back(host):
 
 
 @NOT_6_1
+@pytest.mark.one_kernel
 def test_a_device_that_joins_a_claimed_group(host, program):
     """The kernel lets no driver have it: it is probed when the group is given back."""
     remove(host, BRIDGE_B)
@@ -187,6 +190,7 @@ def test_a_device_that_joins_a_claimed_group(host, program):
 
 
 @NOT_6_1
+@pytest.mark.one_kernel
 def test_a_device_that_joins_with_its_driver(host):
     """Nobody has the group open, so the kernel lets the driver have it; user space could not use it any more."""
     remove(host, BRIDGE_B)

@@ -60,6 +60,7 @@ def test_node_is_for_alice_only(host, testpmd):
     assert "busy" in host.run(f"exec 3<>{node}", user="alice", check=False)[1]
 
 
+@pytest.mark.one_kernel
 def test_another_user_is_told_who_has_it(host, testpmd):
     status, output = host.ctl("acquire", NIC, user="bob", check=False)
     assert status == 3
@@ -69,7 +70,7 @@ def test_another_user_is_told_who_has_it(host, testpmd):
 
 
 def test_killed_holder_gives_it_back(host, testpmd):
-    host.run("pkill -KILL dpdk-testpmd; pkill -KILL dmaownerctl")
+    host.run("pkill -KILL 'dpdk-testpmd|dmaownerctl'")
     closed = time.monotonic()
     host.wait_driver(NIC, "e1000e")
     print(f"back on e1000e {time.monotonic() - closed:.2f} s after the kill")
@@ -77,6 +78,7 @@ def test_killed_holder_gives_it_back(host, testpmd):
     assert host.leases() == []
 
 
+@pytest.mark.one_kernel
 def test_command_that_outlives_its_parent_keeps_the_lease(host, testpmd):
     host.run("pkill -KILL dmaownerctl")
     lease, = host.leases()
@@ -86,6 +88,7 @@ def test_command_that_outlives_its_parent_keeps_the_lease(host, testpmd):
     host.wait_driver(NIC, "e1000e")
 
 
+@pytest.mark.one_kernel
 def test_little_locked_memory_is_said(host):
     command = start_testpmd(host, memlock=8 << 20)
     command.wait_output("testpmd>", timeout=120)
@@ -98,6 +101,7 @@ def test_little_locked_memory_is_said(host):
 
 # what happens to the daemon is nothing to a leased device
 
+@pytest.mark.one_kernel
 @pytest.mark.parametrize("what", [
     "systemctl restart dmaownerd.service",
     "systemctl kill --signal=KILL dmaownerd.service",
@@ -122,14 +126,16 @@ def test_restart_leaves_testpmd_alone(host, testpmd, what):
     host.wait_driver(NIC, "e1000e")
 
 
+@pytest.mark.one_kernel
 def test_holder_that_dies_while_the_daemon_is_down(host, testpmd):
     host.run("systemctl stop dmaownerd.service")
-    host.run("pkill -KILL dpdk-testpmd; pkill -KILL dmaownerctl")
+    host.run("pkill -KILL 'dpdk-testpmd|dmaownerctl'")
     assert host.driver(NIC) == "vfio-pci"
     host.run("systemctl start dmaownerd.service")
     host.wait_driver(NIC, "e1000e")
 
 
+@pytest.mark.one_kernel
 def test_process_as_holder(host):
     sleeper = host.start("exec sleep 1000", user="alice")
     host.wait("sleeper", lambda: host.run("pgrep -u alice -x sleep", check=False)[0] == 0)
@@ -157,6 +163,7 @@ def test_group_goes_over_and_back_as_a_whole(host):
     assert host.state(BRIDGE, BRIDGE_A, BRIDGE_B) == before
 
 
+@pytest.mark.one_kernel
 def test_many_functions_in_one_call(host):
     physical = f"/sys/bus/pci/devices/{SRIOV}"
     host.run(f"echo 0 > {physical}/sriov_drivers_autoprobe; echo {VFS} > {physical}/sriov_numvfs")
@@ -179,6 +186,7 @@ def test_many_functions_in_one_call(host):
         host.run(f"echo 0 > {physical}/sriov_numvfs; echo 1 > {physical}/sriov_drivers_autoprobe")
 
 
+@pytest.mark.one_kernel
 def test_same_owner_counts(host):
     first = host.acquire(NIC, user="alice")
     second = host.acquire(NIC, user="alice")
@@ -235,12 +243,14 @@ def test_device_without_a_driver_goes_back_to_none(host):
 
 # the doors
 
+@pytest.mark.one_kernel
 def test_mallory_is_denied(host):
     status, output = host.ctl("acquire", NIC, user="mallory", check=False)
     assert status == 5 and "dmaowner" in output
     assert host.driver(NIC) == "e1000e"
 
 
+@pytest.mark.one_kernel
 def test_alice_may_not_take_what_is_not_hers(host):
     lease = host.acquire(NIC, user="alice")
     status, _ = host.ctl("release", lease, user="bob", check=False)
@@ -250,6 +260,7 @@ def test_alice_may_not_take_what_is_not_hers(host):
     assert status == 5
 
 
+@pytest.mark.one_kernel
 def test_executor_is_out_of_reach(host):
     script = ("import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); "
               "s.connect('/run/dmaowner-executor.socket')")
@@ -257,17 +268,20 @@ def test_executor_is_out_of_reach(host):
     assert status != 0 and "Permission denied" in output
 
 
+@pytest.mark.one_kernel
 def test_second_daemon_refuses(host):
     status, output = host.run("RUNTIME_DIRECTORY=/run/dmaownerd /usr/libexec/dmaownerd/dmaownerd", check=False)
     assert status == 1 and "already" in output
 
 
+@pytest.mark.one_kernel
 def test_bus_starts_the_daemon(host):
     host.run("systemctl stop dmaownerd.service")
     assert host.output("busctl get-property org.dmaowner1 /org/dmaowner1 org.dmaowner1.Manager Kernel") == 's "linux"'
     assert host.output("systemctl is-active dmaownerd.service") == "active"
 
 
+@pytest.mark.one_kernel
 def test_busctl_sees_the_tree(host):
     tree = host.output("busctl tree --list org.dmaowner1").split()
     assert f"/org/dmaowner1/group/{host.group(NIC)}" in tree
