@@ -5,6 +5,7 @@ import os
 import subprocess
 
 import pytest
+from harness import PATIENCE
 from harness.client import FOR_EVER, Lease
 from harness.topology import BRIDGE, BRIDGE_A, BRIDGE_B, NIC, NIC2, NIC_USED
 
@@ -94,7 +95,7 @@ def test_a_connection_that_goes(host, root, when):
 
 @pytest.mark.parametrize("how", HOWS)
 def test_time_to_live_goes_on(host, root, how):
-    lease = root.hold(NIC, holder="none", ttl=SECOND // 2)
+    lease = root.hold(NIC, holder="none", ttl=PATIENCE * SECOND // 30)
     getattr(host.daemon, how)()
     host.daemon.start()
     root.wait(lambda: lease.id not in root.leases(), "the lease to expire")
