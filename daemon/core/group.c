@@ -232,7 +232,7 @@ void group_forget_claim(Group *g) {
                 free(d->record.driver);
                 free(d->record.driver_override);
                 d->record = (HostRecord){};
-                d->lent = false;
+                d->lent = d->probed = false;
         }
 }
 

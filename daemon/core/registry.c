@@ -310,6 +310,10 @@ int registry_device_removed(Registry *r, const char *name, Changes *c) {
         return 0;
 }
 
+void registry_device_probed(Device *d) {
+        d->probed = true;
+}
+
 int registry_device_set_in_use(Device *d, const char *why, Changes *c) {
         if (str_eq(d->in_use, why))
                 return 0;

@@ -113,6 +113,7 @@ struct Device {
         DeviceRules rules;
         DeviceUse use;
         bool lent;          /* an owner in user space may have files of its VFIO binding */
+        bool probed;        /* on the way back, in vain or not; until the next claim */
         char *in_use;       /* why the host needs it, as last inspected; NULL: it does not */
         bool published;     /* the bus layer has announced it; likewise below */
         Device *next;       /* Group.devices, sorted by name */
@@ -240,6 +241,8 @@ Lease *registry_next_lease(Registry *r, unsigned long long after);
 int registry_device_seen(Registry *r, const DeviceFacts *facts, Changes *c);
 /* The device is gone. Leases on its group end as lost; the group vanishes when it is empty. */
 int registry_device_removed(Registry *r, const char *name, Changes *c);
+/* The kernel has answered to a probe on the way back. */
+void registry_device_probed(Device *d);
 int registry_device_set_in_use(Device *d, const char *why, Changes *c);
 /* Frees a group that has vanished. */
 void registry_forget_group(Registry *r, Group *g);

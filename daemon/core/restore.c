@@ -37,7 +37,8 @@ static void move_back(const Group *g, const Device *d, const Policy *policy, Mov
         bool moves = rebind || !str_eq(f->driver, driver);
 
         m->device = d;
-        m->probe = !was->valid && !f->bridge && str_empty(f->driver);
+        /* once: what a probe was tried on in vain is nothing that is left to do */
+        m->probe = !was->valid && !f->bridge && str_empty(f->driver) && !d->probed;
         m->set_override = was->valid && !str_eq(f->driver_override, was->driver_override);
         m->override = was->driver_override;
         m->unbind = moves && !str_empty(f->driver);
@@ -244,10 +245,7 @@ int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
             (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
             plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 ||
             plan_moves(&p, &moves, STEP_BIND) < 0 || plan_last_overrides(&p, g, &moves) < 0 ||
-            plan_remove_vfs(g, &p) < 0)
-                return -ENOMEM;
-        /* once: what a probe was tried on in vain is nothing that is left to do */
-        if ((p.n > 0 || g->state == GROUP_DRAINING) && plan_moves(&p, &moves, STEP_PROBE) < 0)
+            plan_remove_vfs(g, &p) < 0 || plan_moves(&p, &moves, STEP_PROBE) < 0)
                 return -ENOMEM;
         *ret = p;
         p = PLAN_NULL;

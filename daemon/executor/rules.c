@@ -100,6 +100,20 @@ int rules_check_device(Run *run, const char *device) {
                            said.protect->origin);
 }
 
+/* What was taken has to be given back, whatever the rules have come to say since. On a driver of the
+ * kernel it has been. 1, 0 or negative errno */
+static int is_taken(Run *run, const char *device) {
+        _cleanup_free_ char *driver = NULL;
+        int r;
+
+        if (!device_name_is_pci(device))
+                return 1;
+        r = device_driver(&run->sysfs, device, &driver);
+        if (r < 0 || (driver && !driver_is_vfio(driver)))
+                return r;
+        return check_was_taken(run, device);
+}
+
 int rules_check_group(Run *run) {
         _cleanup_(strv_freep) char **names = NULL;
         int r;
@@ -108,7 +122,7 @@ int rules_check_group(Run *run) {
         if (r == -ENOENT)
                 return 0; /* there is no such group: the step itself says so */
         for (char **name = names; r == 0 && name && *name; name++) {
-                int taken = device_name_is_pci(*name) ? check_was_taken(run, *name) : 1;
+                int taken = is_taken(run, *name);
 
                 r = taken == 0 ? rules_check_device(run, *name) : taken < 0 ? taken : 0;
         }

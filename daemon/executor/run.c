@@ -19,6 +19,9 @@
 #include "executor/vfs.h"
 #include "util/strings.h"
 
+#define LOCK_LOOK_AGAIN_MSEC 10
+#define LOCK_PATIENCE_MSEC   2000
+
 /* Locks of open file descriptions: they can be asked for without being taken, and end with the
  * process, however it ends. */
 static int lock_open(int runtime, unsigned group, int flags) {
@@ -44,32 +47,50 @@ int run_group_is_locked(int runtime, unsigned group) {
         return lock.l_type != F_UNLCK;
 }
 
-/* *ret is kept open until the process ends. */
-static int lock_take(Run *run, int *ret) {
-        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-        _cleanup_close_ int fd = -EBADF;
-
-        fd = lock_open(run->runtime, run->step->group, O_CREAT);
-        if (fd < 0)
-                return answer_fail(&run->answer, -fd, "cannot open the lock of IOMMU group %u: %s",
-                                   run->step->group, strerror(-fd));
-        if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
-                if (errno != EAGAIN && errno != EACCES)
-                        return -errno;
-                return answer_fail(&run->answer, EWOULDBLOCK,
-                                   "a step of an earlier run still works on IOMMU group %u",
-                                   run->step->group);
-        }
-        *ret = TAKE_FD(fd);
-        return 0;
-}
-
 int run_check_permit(Run *run) {
         struct pollfd permit = { .fd = run->permit, .events = POLLIN };
 
         if (poll(&permit, 1, 0) == 0)
                 return 0;
         return answer_fail(&run->answer, ECANCELED, "the permit of the step was withdrawn");
+}
+
+/* An inspection beside the plan of the group has it for a moment; a step that was left behind longer.
+ * Returns 0, -EWOULDBLOCK, or another negative errno. */
+static int lock_wait(Run *run, int fd) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        struct pollfd permit = { .fd = run->permit, .events = POLLIN };
+
+        for (int waited = 0;; waited += LOCK_LOOK_AGAIN_MSEC) {
+                if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+                        return 0;
+                if (errno != EAGAIN && errno != EACCES)
+                        return -errno;
+                if (waited >= LOCK_PATIENCE_MSEC)
+                        return -EWOULDBLOCK;
+                if (poll(&permit, 1, LOCK_LOOK_AGAIN_MSEC) > 0)
+                        return run_check_permit(run);
+        }
+}
+
+/* *ret is kept open until the process ends. */
+static int lock_take(Run *run, int *ret) {
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        fd = lock_open(run->runtime, run->step->group, O_CREAT);
+        if (fd < 0)
+                return answer_fail(&run->answer, -fd, "cannot open the lock of IOMMU group %u: %s",
+                                   run->step->group, strerror(-fd));
+        r = lock_wait(run, fd);
+        if (r == -EWOULDBLOCK)
+                return answer_fail(&run->answer, EWOULDBLOCK,
+                                   "a step of an earlier run still works on IOMMU group %u",
+                                   run->step->group);
+        if (r < 0)
+                return r;
+        *ret = TAKE_FD(fd);
+        return 0;
 }
 
 int run_write(Run *run, const char *value, const char *fmt, ...) {

@@ -273,7 +273,8 @@ static int switch_retry_later(Switch *s, const char *why) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         int r;
 
-        s->tries++;
+        if (s->tries++ == 0)
+                log_info("Group %u: has to try again: %s", s->g->id, why);
         if (delay > 10 * SECOND)
                 delay = 10 * SECOND;
         r = registry_group_set_waits_for(s->g, why, &c);
@@ -432,6 +433,13 @@ static void log_step(const Group *g, const Step *step) {
         log_info("Group %u: %s", g->id, what ? what : step_kind_to_string(step->kind));
 }
 
+static void switch_note_probed(Switch *s, const char *device) {
+        Device *d = registry_device(s->m->registry, device);
+
+        if (d)
+                registry_device_probed(d);
+}
+
 static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
         Switch *s = userdata;
         const Step *step = &s->plan.steps[s->next];
@@ -444,6 +452,8 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
                 switch_take_files(s, step->kind, result);
         if (result->error == 0 && step->kind == STEP_RESET)
                 gate_reset_done(s->m, step->device);
+        if (step->kind == STEP_PROBE && !is_transient(result->error))
+                switch_note_probed(s, step->device);
         if (s->looking && (is_unclear(result->error) || is_transient(result->error))) {
                 s->unclear = true;
                 r = switch_retry_later(s, "a step that was left behind");

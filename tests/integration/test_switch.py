@@ -95,6 +95,21 @@ def test_a_way_back_that_fails_can_be_accepted(root, sim):
     assert root.device(NIC)["HostDriver"] == root.device(NIC)["Driver"]
 
 
+@pytest.mark.parametrize("error", ["EAGAIN", "EIO"])
+def test_who_joined_is_probed_also_after_an_interruption(root, sim, error):
+    """Interrupted before it was tried: again. Tried in vain: once is enough."""
+    late = sim.unplug(BRIDGE_B)
+    lease = root.hold(BRIDGE_A)
+    sim.open(BRIDGE_A, 4711, "qemu")
+    sim.plug(late)
+    root.wait(lambda: BRIDGE_B in root.group_of(BRIDGE_A)["Devices"], "the device to have joined")
+    sim.close(BRIDGE_A, 4711)
+    sim.inject("probe", BRIDGE_B, nth=1, errno=error)
+    lease.release()
+    root.wait_group(BRIDGE_A, "free")
+    assert sim.device(BRIDGE_B).get("driver") == ("e1000" if error == "EAGAIN" else None)
+
+
 @pytest.mark.story
 def test_a_hanging_unbind_blocks_nobody_else(root, sim):
     sim.inject("unbind", NIC, hang=True)

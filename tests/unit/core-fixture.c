@@ -139,6 +139,7 @@ static int run_device_step(World *w, const Step *s) {
         } else if (s->kind == STEP_BIND)
                 k = run_bind(w, d, s->value);
         else if (s->kind == STEP_PROBE) {
+                registry_device_probed(registry_device(w->r, s->device));
                 if (!str_empty(d->native))
                         (void)run_bind(w, d, d->native);
         } else if (s->kind == STEP_SET_VF_AUTOPROBE)

@@ -188,6 +188,8 @@ static void test_lock_and_cancel(void **state) {
         assert_step(f, STEP("inspect", ""), 0, NULL);
 }
 
+#define SET_TYPE "{\"seq\":1,\"step\":\"set-type\",\"group\":12,\"value\":\"identity\"}"
+
 /* The executor reads the policy itself, again for each step. */
 static void test_policy(void **state) {
         Fixture *f = *state;
@@ -202,8 +204,7 @@ static void test_policy(void **state) {
         assert_step(f, STEP("unbind", ",\"value\":\"e1000e\""), EPERM, "protected");
         assert_step(f, STEP("bind", ",\"value\":\"vfio-pci\""), EPERM, "protected");
         assert_step(f, STEP("scrub", ""), EPERM, "no rule says");
-        assert_step(f, "{\"seq\":1,\"step\":\"set-type\",\"group\":12,\"value\":\"identity\"}",
-                    EPERM, "protected");
+        assert_step(f, SET_TYPE, EPERM, "protected");
         assert_step(f, "{\"seq\":1,\"step\":\"claim\",\"group\":12}", EPERM, "protected");
         /* that takes nothing, so it does not make the device one that was taken */
         assert_step(f, STEP("set-override", ""), 0, NULL);
@@ -224,6 +225,12 @@ static void test_policy(void **state) {
         assert_step(f, STEP("set-override", ",\"value\":\"builtin\""), EPERM, "no rule lists it");
         host_remove(&f->host, "etc/dmaownerd.json");
         assert_step(f, STEP("set-override", ",\"value\":\"vfio-pci\""), 0, NULL);
+        /* it was taken once, but the host has it: protected again; without a driver it is on its way */
+        host_write(&f->host, "etc/dmaownerd.json",
+                   "{\"rules\":[{\"match\":{\"with\":\"" DEVICE "\"},\"protect\":true}]}");
+        assert_step(f, SET_TYPE, EPERM, "protected");
+        host_remove(&f->host, NODE "driver");
+        assert_step(f, SET_TYPE, 0, NULL);
 }
 
 static void test_cancelled_reset_puts_back(void **state) {
@@ -252,6 +259,27 @@ static void test_cancelled_reset_puts_back(void **state) {
         /* a host driver would be disturbed */
         host_set_driver(&f->host, DEVICE, "e1000e");
         assert_step(f, STEP("reset", ",\"value\":\"auto\""), EBUSY, "is bound to e1000e");
+}
+
+/* What has the group for a moment only, like an inspection beside a plan, is waited for. */
+static void test_lock_is_waited_for(void **state) {
+        Fixture *f = *state;
+
+        make_fifo(f, "sys/bus/pci/drivers_probe");
+        put(f, STEP("probe", ""));
+        wait_for_lock(f, true);
+        put(f, "{\"seq\":2,\"step\":\"inspect\",\"device\":\"" DEVICE "\",\"group\":12}");
+        release_fifo(f, "sys/bus/pci/drivers_probe", DEVICE);
+        assert_done(f, 0, NULL);
+        assert_done(f, 0, NULL);
+        /* no longer than it has the permit to */
+        put(f, STEP("probe", ""));
+        wait_for_lock(f, true);
+        put(f, "{\"seq\":2,\"step\":\"inspect\",\"device\":\"" DEVICE "\",\"group\":12}");
+        put(f, "{\"cancel\":2}");
+        release_fifo(f, "sys/bus/pci/drivers_probe", DEVICE);
+        assert_done(f, 0, NULL);
+        assert_step(f, STEP("inspect", ""), 0, NULL);
 }
 
 static void test_lost_connection_withdraws_permits(void **state) {
@@ -504,6 +532,8 @@ int main(void) {
                                                 executor_teardown),
                 cmocka_unit_test_setup_teardown(test_policy, executor_setup, executor_teardown),
                 cmocka_unit_test_setup_teardown(test_cancelled_reset_puts_back, executor_setup,
+                                                executor_teardown),
+                cmocka_unit_test_setup_teardown(test_lock_is_waited_for, executor_setup,
                                                 executor_teardown),
                 cmocka_unit_test_setup_teardown(test_lost_connection_withdraws_permits,
                                                 executor_setup, executor_teardown),

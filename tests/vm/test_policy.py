@@ -76,7 +76,8 @@ def test_protected(host, policy):
 
 
 def test_the_executor_protects_by_itself(host, policy):
-    """Whatever the daemon says: here somebody else is in its place."""
+    """Whatever the daemon says, and though it had the device before: here somebody else is in its place."""
+    use(host, NIC, "alice")
     policy({"match": {"device": NIC}, "protect": True})
     step = {"device": NIC, "group": host.group(NIC)}
     for more in ({"step": "unbind", "value": "e1000e"}, {"step": "set-override", "value": "vfio-pci"},
