@@ -227,7 +227,7 @@ void group_forget_claim(Group *g) {
         g->recorded_type = NULL;
         g->recorded = false;
         g->evict = false;
-        g->give_back = g->cleaned = g->requarantine = g->rebind = false;
+        g->give_back = g->cleaned = g->requarantine = g->rebind = g->bound = false;
         for (Device *d = g->devices; d; d = d->next) {
                 free(d->record.driver);
                 free(d->record.driver_override);
@@ -308,8 +308,19 @@ int registry_group_set_kept(Group *g, Kept kept, VfioInterface interface, Change
                 return -ENOMEM;
         g->kept = kept;
         g->kept_interface = interface;
+        g->bound = false;
         if (kept == KEPT_LENT)
                 g->terms.interface = interface;
+        changes_add_group(c, g);
+        return 0;
+}
+
+int registry_group_set_bound(Group *g, bool bound, Changes *c) {
+        if (g->bound == bound)
+                return 0;
+        if (changes_reserve(c, 1, 0, 0) < 0)
+                return -ENOMEM;
+        g->bound = bound;
         changes_add_group(c, g);
         return 0;
 }

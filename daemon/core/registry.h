@@ -134,6 +134,7 @@ struct Group {
         char *owed_type; /* while free: the type to go back to when no driver is bound */
         Kept kept;
         VfioInterface kept_interface; /* of the files that are kept */
+        bool bound;                   /* somebody has a device bound to an iommufd */
         bool give_back;    /* a way back that ends at the host whatever the policy says */
         bool cleaned;      /* draining: what quarantine asks for is done */
         bool requarantine; /* the claim began in quarantine, and ends there if it fails */
@@ -318,6 +319,8 @@ void registry_forget_lease(Registry *r, Lease *l);
 
 /* What the daemon keeps of the group now; interface: of the files. */
 int registry_group_set_kept(Group *g, Kept kept, VfioInterface interface, Changes *c);
+/* 0 or -ENOMEM */
+int registry_group_set_bound(Group *g, bool bound, Changes *c);
 /* Not while the group is free. */
 int registry_group_set_waits_for(Group *g, const char *who, Changes *c);
 /* Nobody has it open any more, and it is ours: draining -> restoring. */

@@ -69,6 +69,9 @@ typedef struct KernelOps {
         /* Reads a device again, for what the kernel tells nobody; device_seen if it has changed, maybe
          * later. */
         void (*look)(Kernel *k, const char *device);
+        /* Has anybody bound a device to an iommufd through one of these files, or a duplicate? Then the
+         * group is owned, and no event tells of it. */
+        bool (*is_bound)(Kernel *k, const VfioFiles *files);
         /* What the host's tables say of a driver for a device: for plans. -ENODEV: there is no such
          * device. */
         int (*find_driver)(Kernel *k, const char *device, const char *driver, DriverWish *ret);

@@ -2,6 +2,8 @@
 #include "kernel/linux.h"
 
 #include <limits.h>
+#include <linux/vfio.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <utlist.h>
 
@@ -523,6 +525,18 @@ static void linux_look(Kernel *kernel, const char *device) {
         discovery_look(((LinuxKernel *)kernel)->discovery, device);
 }
 
+/* A device's own node answers nothing before it is bound. */
+static bool linux_is_bound(Kernel *kernel, const VfioFiles *files) {
+        for (size_t i = 0; i < files->n; i++) {
+                struct vfio_device_info info = { .argsz = sizeof(info) };
+
+                if (files->items[i].role == FILE_CDEV &&
+                    ioctl(files->items[i].fd, VFIO_DEVICE_GET_INFO, &info) == 0)
+                        return true;
+        }
+        return false;
+}
+
 static int linux_find_driver(Kernel *kernel, const char *device, const char *driver,
                              DriverWish *ret) {
         return discovery_find_driver(((LinuxKernel *)kernel)->discovery, device, driver, ret);
@@ -560,6 +574,7 @@ static const KernelOps linux_ops = {
         .run = linux_run,
         .cancel = linux_cancel,
         .look = linux_look,
+        .is_bound = linux_is_bound,
         .find_driver = linux_find_driver,
         .group_is_locked = linux_group_is_locked,
         .free = linux_free,

@@ -420,6 +420,18 @@ static void sim_look(Kernel *k, const char *device) {
                 sim_device_news((Sim *)k, d, SIM_SEEN);
 }
 
+static bool sim_is_bound(Kernel *k, const VfioFiles *files) {
+        for (size_t i = 0; i < files->n; i++) {
+                const SimDevice *d = files->items[i].role == FILE_CDEV
+                                             ? sim_device((Sim *)k, files->items[i].device)
+                                             : NULL;
+
+                if (d && d->cdev == SIM_CDEV_BOUND)
+                        return true;
+        }
+        return false;
+}
+
 static int sim_find_driver(Kernel *k, const char *device, const char *driver, DriverWish *ret) {
         const SimDriver *known = sim_driver((Sim *)k, driver);
         const SimDevice *d = sim_device((Sim *)k, device);
@@ -548,6 +560,7 @@ static const KernelOps sim_ops = {
         .run = sim_run,
         .cancel = sim_cancel,
         .look = sim_look,
+        .is_bound = sim_is_bound,
         .find_driver = sim_find_driver,
         .group_is_locked = sim_group_is_locked,
         .free = sim_free,

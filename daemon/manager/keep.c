@@ -134,6 +134,33 @@ int keep_replace(Keep *k, FdStore *store, Group *g, Kept kept, bool outlive, Vfi
         return 0;
 }
 
+static bool name_is_of(const char *name, const char *device) {
+        _cleanup_free_ char *group = NULL, *whose = NULL;
+        FileRole role;
+        Kept kept;
+
+        return keep_parse_name(name, &group, &kept, &role, &whose) == 0 && role == FILE_CDEV &&
+               str_eq(whose, device);
+}
+
+void keep_drop_device(Keep *k, FdStore *store, const char *device) {
+        size_t n = 0;
+
+        for (char **name = k->stored; name && *name; name++) {
+                char *one[] = { *name, NULL };
+
+                if (!name_is_of(*name, device)) {
+                        k->stored[n++] = *name;
+                        continue;
+                }
+                unstore(store, one);
+                free(*name);
+        }
+        if (k->stored)
+                k->stored[n] = NULL;
+        vfio_files_remove_device(&k->files, device);
+}
+
 bool keep_drop(Keep *k, FdStore *store, Group *g, Changes *c) {
         bool stored = k->stored;
 

@@ -23,6 +23,8 @@ int keep_replace(Keep *k, FdStore *store, Group *g, Kept kept, bool outlive, Vfi
                  Changes *c);
 /* Nothing is kept any more. True: the service manager has yet to close its duplicates. */
 bool keep_drop(Keep *k, FdStore *store, Group *g, Changes *c);
+/* A device's own file only; the others go on keeping the group. */
+void keep_drop_device(Keep *k, FdStore *store, const char *device);
 /* Closes the files; the service manager keeps its own. */
 void keep_close(Keep *k);
 

@@ -490,7 +490,7 @@ int manager_give_back(Manager *m, char *const *devices, Fault *fault) {
 }
 
 bool manager_group_is_claimed(const Group *g) {
-        return g->kept == KEPT_CLAIM ||
+        return g->kept == KEPT_CLAIM || g->bound ||
                (g->kept == KEPT_LENT && g->kept_interface == VFIO_INTERFACE_CONTAINER);
 }
 

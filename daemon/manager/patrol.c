@@ -2,8 +2,8 @@
 
 /*
  * Looks after groups that are owned or quarantined. The kernel tells nobody that a default domain type or a
- * driver_override was written, nor that an unbind or unplug waits for a program that has the device open: so their
- * devices are read again, a few at a time, twice a second. That udev runs its rules again for a node
+ * driver_override was written, nor that an unbind or unplug waits for a program that has the device open, nor that
+ * a requester has bound a lent device to an iommufd: so their devices are read again, a few at a time, twice a second. That udev runs its rules again for a node
  * is told; then the right on it is set again.
  */
 
@@ -27,6 +27,26 @@ static bool group_is_watched(const Group *g) {
         return group_has_to_stay(g) && !switch_is_busy(g);
 }
 
+/* Until nobody has them any more. */
+static bool group_is_lent(const Group *g) {
+        return g->kept == KEPT_LENT && g->kept_interface == VFIO_INTERFACE_IOMMUFD;
+}
+
+static bool group_is_looked_after(const Group *g) {
+        return group_has_to_stay(g) || group_is_lent(g);
+}
+
+static void look_at_files(Manager *m, Group *g) {
+        const VfioFiles *files = switch_files(g);
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+
+        if (!files || !group_is_lent(g))
+                return;
+        if (registry_group_set_bound(g, m->kernel->ops->is_bound(m->kernel, files), &c) < 0)
+                log_error("Out of memory");
+        (void)manager_commit(m, &c); /* nothing to write */
+}
+
 /* Returns how many devices that were. What is found comes as an event. */
 static size_t look_at(Manager *m, const Group *g) {
         for (const Device *d = g->devices; d; d = d->next)
@@ -41,7 +61,7 @@ static bool patrol_walk(Patrol *p) {
         size_t n = 0;
 
         while (n < DEVICES_AT_ONCE) {
-                const Group *g = registry_next_group(p->m->registry, p->last);
+                Group *g = registry_next_group(p->m->registry, p->last);
 
                 if (!g || (again && (long long)g->id > begin)) {
                         if (again || begin < 0)
@@ -51,7 +71,8 @@ static bool patrol_walk(Patrol *p) {
                         continue;
                 }
                 p->last = g->id;
-                any = any || group_has_to_stay(g);
+                any = any || group_is_looked_after(g);
+                look_at_files(p->m, g);
                 if (group_is_watched(g))
                         n += look_at(p->m, g);
         }
@@ -81,7 +102,7 @@ static int patrol_start(Patrol *p) {
 void patrol_note(Patrol *p, const Group *g) {
         int r;
 
-        if (p->timer || !group_has_to_stay(g))
+        if (p->timer || !group_is_looked_after(g))
                 return;
         r = patrol_start(p);
         if (r < 0)

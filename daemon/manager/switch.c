@@ -12,32 +12,13 @@
 
 #include "core/refusal.h"
 #include "core/vfs.h"
-#include "manager/manager-internal.h"
+#include "manager/switch-internal.h"
 #include "util/log.h"
 #include "util/strings.h"
 
 #define SECOND        1000000ULL
 #define CLAIM_TRIES   20
 #define RESTORE_TRIES 2
-
-struct Switch {
-        Manager *m;
-        Group *g;
-        const Inquiry *held; /* it has not decided yet; NULL: the claim may begin */
-        bool claim;          /* direction: towards a lease, or back to the host */
-        bool running;        /* a plan is under way */
-        bool unclear;        /* a step may have been left behind: wait for it, then look again */
-        bool looking;        /* the plan only looks */
-        Plan plan;
-        size_t next;
-        KernelOp *op;
-        sd_event_source *retry;
-        unsigned tries;   /* that were put off */
-        unsigned replans; /* of a way back that left something to do */
-        Keep keep;
-        FdStoreSync *sync; /* the service manager has not yet dealt with what is kept */
-        Fault first;       /* what failed first on the way back */
-};
 
 static int switch_run(Switch *s);
 static int switch_next(Switch *s);
@@ -58,7 +39,7 @@ Switch *switch_free(Switch *s) {
         return NULL;
 }
 
-static Switch *switch_get(Manager *m, Group *g) {
+Switch *switch_get(Manager *m, Group *g) {
         Switch *s = g->userdata;
 
         if (s)
@@ -86,12 +67,6 @@ bool switch_is_held(const Group *g, const Inquiry *q) {
         const Switch *s = g->userdata;
 
         return s && s->held == q;
-}
-
-const VfioFiles *switch_files(const Group *g) {
-        const Switch *s = g->userdata;
-
-        return s && s->keep.files.n > 0 ? &s->keep.files : NULL;
 }
 
 void switch_forget(Manager *m, Group *g) {
@@ -286,20 +261,6 @@ static int switch_retry_later(Switch *s, const char *why) {
                                           on_retry, s);
 }
 
-/* The same owner as before is lent what kept the group in quarantine. */
-static int switch_lend_claim(Switch *s, Changes *c) {
-        VfioFiles files = VFIO_FILES_NULL;
-        int r;
-
-        if (s->g->terms.access != ACCESS_FD || s->g->kept != KEPT_CLAIM)
-                return 0;
-        files = TAKE_VFIO_FILES(s->keep.files);
-        r = keep_replace(&s->keep, s->m->fd_store, s->g, KEPT_LENT, true, &files, c);
-        if (r < 0)
-                s->keep.files = files;
-        return r;
-}
-
 /* The plan is through: is it as it should be? */
 static int switch_finish_claim(Switch *s) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
@@ -407,30 +368,20 @@ static int on_restore_step_failed(Switch *s, const Step *step, const StepResult 
         return switch_run(s);
 }
 
-/* What a step opened is kept from now on. What cannot be kept makes the step fail. */
-static void switch_take_files(Switch *s, StepKind kind, StepResult *result) {
-        bool outlive = kind == STEP_LEND || plan_keeps(s->g, s->m->policy);
-        _cleanup_changes_ Changes c = CHANGES_NULL;
-        int r;
-
-        r = keep_replace(&s->keep, s->m->fd_store, s->g, kind == STEP_LEND ? KEPT_LENT : KEPT_CLAIM,
-                         outlive, &result->files, &c);
-        if (r < 0) {
-                result->error = -r;
-                free(result->text);
-                result->text = r == -EDQUOT
-                                       ? strdup("the service manager keeps too many files for the "
-                                                "daemon already (FileDescriptorStoreMax=)")
-                                       : NULL;
-        }
-        (void)manager_commit(s->m, &c); /* a failed write is logged */
-}
-
 /* What was done to the kernel stands in the log, step by step. */
 static void log_step(const Group *g, const Step *step) {
         _cleanup_free_ char *what = step_describe(step);
 
         log_info("Group %u: %s", g->id, what ? what : step_kind_to_string(step->kind));
+}
+
+/* Nobody waits for the end of a binding any more. */
+static void switch_note_unbound(Switch *s) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+
+        if (registry_group_set_bound(s->g, false, &c) < 0)
+                log_error("Out of memory");
+        (void)manager_commit(s->m, &c); /* nothing to write */
 }
 
 static void switch_note_probed(Switch *s, const char *device) {
@@ -452,6 +403,8 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
                 switch_take_files(s, step->kind, result);
         if (result->error == 0 && step->kind == STEP_RESET)
                 gate_reset_done(s->m, step->device);
+        if (result->error != 0 && step->kind == STEP_CLAIM)
+                switch_note_unbound(s);
         if (step->kind == STEP_PROBE && !is_transient(result->error))
                 switch_note_probed(s, step->device);
         if (s->looking && (is_unclear(result->error) || is_transient(result->error))) {
@@ -654,6 +607,14 @@ void switch_wake(Manager *m, Group *g) {
                 (void)sd_event_source_set_time(s->retry, 0);
 }
 
+/* By iommufd a claim waits for nothing but devices that somebody has bound, or that it has bound itself. */
+static bool waits_for_binding(const Switch *s) {
+        const Step *step = &s->plan.steps[s->next];
+
+        return step->kind == STEP_CLAIM &&
+               vfio_interface_from_string(step->value) == VFIO_INTERFACE_IOMMUFD;
+}
+
 void switch_waits(Manager *m, KernelOp *op, const char *who) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
 
@@ -662,7 +623,8 @@ void switch_waits(Manager *m, KernelOp *op, const char *who) {
 
                 if (!s || s->op != op)
                         continue;
-                if (registry_group_set_waits_for(g, who, &c) < 0)
+                if (registry_group_set_waits_for(g, who, &c) < 0 ||
+                    (waits_for_binding(s) && registry_group_set_bound(g, true, &c) < 0))
                         log_error("Out of memory");
                 (void)manager_commit(m, &c);
                 return;
@@ -695,74 +657,4 @@ void switch_drop(Group *g) {
                 s->held = NULL; /* quarantined again */
         else
                 g->userdata = switch_free(s);
-}
-
-void switch_settle(Manager *m, Group *g) {
-        _cleanup_changes_ Changes c = CHANGES_NULL;
-        Switch *s = g->userdata;
-
-        if (!s || s->keep.files.n == 0)
-                return;
-        /* whoever took a device from a lost group may be waiting for its file */
-        if (g->state == GROUP_FREE ||
-            (g->state == GROUP_LOST && vfio_files_have_device(&s->keep.files)))
-                (void)keep_drop(&s->keep, m->fd_store, g, &c);
-}
-
-/* recovery */
-
-static int adopt_file(Manager *m, const char *name, int fd, Changes *c) {
-        _cleanup_free_ char *key = NULL, *file_device = NULL;
-        FileRole role;
-        Device *d;
-        Switch *s;
-        Kept kept;
-        int r;
-
-        r = keep_parse_name(name, &key, &kept, &role, &file_device);
-        if (r < 0)
-                return r;
-        d = registry_device(m->registry, key);
-        if (!d || !d->group || d->group->state == GROUP_FREE || d->group->state == GROUP_LOST)
-                return -EINVAL;
-        /* a claim takes the place of what was lent before it */
-        if (d->group->kept == KEPT_CLAIM && kept == KEPT_LENT)
-                return -EINVAL;
-        s = switch_get(m, d->group);
-        if (!s)
-                return -ENOMEM;
-        if (d->group->kept == KEPT_LENT && kept == KEPT_CLAIM)
-                (void)keep_drop(&s->keep, m->fd_store, d->group, c);
-        return keep_adopt(&s->keep, d->group, name, kept, role,
-                          str_empty(file_device) ? NULL : file_device, fd, c);
-}
-
-int switch_adopt_files(Manager *m, Changes *c) {
-        for (;;) {
-                _cleanup_free_ char *name = NULL;
-                int fd, r;
-
-                r = fd_store_take(m->fd_store, &name, &fd);
-                if (r < 0)
-                        return r;
-                if (r == 0)
-                        break;
-                r = adopt_file(m, name, fd, c);
-                if (r == 0)
-                        continue;
-                safe_close(fd);
-                if (r != -EINVAL)
-                        return r;
-                log_warning("A file of the last run, %s, is nobody's; closed", name);
-                r = fd_store_remove(m->fd_store, name);
-                if (r < 0)
-                        return r;
-        }
-        for (Group *g = registry_groups(m->registry); g; g = g->hh.next) {
-                Switch *s = g->userdata;
-
-                if (s && s->keep.files.n > 0 && !keep_is_whole(&s->keep))
-                        (void)keep_drop(&s->keep, m->fd_store, g, c);
-        }
-        return 0;
 }

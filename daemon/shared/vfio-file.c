@@ -33,6 +33,20 @@ int vfio_files_add(VfioFiles *f, FileRole role, const char *device, int fd) {
         return 0;
 }
 
+void vfio_files_remove_device(VfioFiles *f, const char *device) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < f->n; i++) {
+                if (f->items[i].role != FILE_CDEV || !str_eq(f->items[i].device, device)) {
+                        f->items[n++] = f->items[i];
+                        continue;
+                }
+                safe_close(f->items[i].fd);
+                free(f->items[i].device);
+        }
+        f->n = n;
+}
+
 int vfio_files_copy(const VfioFiles *from, VfioFiles *ret) {
         _cleanup_vfio_files_ VfioFiles copy = VFIO_FILES_NULL;
 

@@ -42,6 +42,8 @@ void vfio_files_clear(VfioFiles *f);
 int vfio_files_add(VfioFiles *f, FileRole role, const char *device, int fd);
 /* Copies with descriptors of their own. */
 int vfio_files_copy(const VfioFiles *from, VfioFiles *ret);
+/* Closes the file of a device's own node. */
+void vfio_files_remove_device(VfioFiles *f, const char *device);
 /* device NULL: the first of that role. -EBADF: there is none. */
 int vfio_files_get(const VfioFiles *f, FileRole role, const char *device);
 /* A file of a device, open, would keep its unbind waiting for ever; the others do not. */

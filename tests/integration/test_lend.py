@@ -116,8 +116,10 @@ def test_what_a_group_shares_is_lent_once(lending, interface):
 def test_claimed_from_the_start_or_when_bound(lending, interface):
     lending.root.hold(NIC, access="fd")
     assert lending.sim.group(NIC)["owner_count"] == (1 if interface == "container" else 0)
+    assert lending.root.group_of(NIC)["Claimed"] == (interface == "container")
     lending.sim.event("open", device=NIC, pid=REQUESTER, comm="vmm", uid=1000, lent=True)
     assert lending.sim.group(NIC)["owner_count"] == 1
+    lending.root.wait(lambda: lending.root.group_of(NIC)["Claimed"], "the claim to be seen")
     with pytest.raises(BusError):
         lending.sim.event("open", group=12, pid=1, comm="other")
 

@@ -81,7 +81,7 @@ def test_lent_memory_comes_back_at_once(root, sim):
     root.wait(lambda: not sim.group(NIC).get("mapped"), "the memory of the former owner")
     # his file is open still: shown, not hidden
     root.wait(lambda: "qemu (pid 4711)" in root.group_of(NIC)["WaitsFor"], "who is in the way")
-    assert root.group_of(NIC)["State"] == "draining"
+    assert root.group_of(NIC)["State"] == "draining" and root.group_of(NIC)["Claimed"]
     sim.event("close", device=NIC, pid=4711)
     root.wait_group(NIC, "quarantined")
 
@@ -169,13 +169,19 @@ def test_the_command(host, root, sim):
     assert again.returncode == 2 and "free: only what is quarantined" in again.stderr
 
 
-def test_a_group_is_kept_whole(root, sim):
+def test_a_group_is_kept_whole(host, root, sim):
     quarantine(root, sim, BRIDGE_A, owner="me", access="fd")
     assert sim.device(BRIDGE_B)["driver"] == "vfio-pci"
     # the rule is of one member; a kernel driver has no way in to the other one either
     with pytest.raises(BusError):
         sim.rebind(BRIDGE_B, "e1000")
     root.wait_group(BRIDGE_B, "lost")
+    # nor once that is known, and was written down
+    for _ in range(2):
+        assert root.group_of(BRIDGE_B)["Claimed"]
+        with pytest.raises(BusError):
+            sim.event("bind", device=BRIDGE_B, driver="e1000")
+        host.restart("kill")
     sim.override(BRIDGE_B, None)
     root.call(root.group_path(BRIDGE_B), "org.dmaowner1.Group", "Retry")
     root.wait_group(BRIDGE_B, "quarantined")

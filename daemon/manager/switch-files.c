@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The files of a group that its steps open: kept, lent, let go of, and taken up after a restart. */
+
+#include <string.h>
+
+#include "manager/switch-internal.h"
+#include "util/log.h"
+#include "util/strings.h"
+
+const VfioFiles *switch_files(const Group *g) {
+        const Switch *s = g->userdata;
+
+        return s && s->keep.files.n > 0 ? &s->keep.files : NULL;
+}
+
+void switch_take_files(Switch *s, StepKind kind, StepResult *result) {
+        bool outlive = kind == STEP_LEND || plan_keeps(s->g, s->m->policy);
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r;
+
+        r = keep_replace(&s->keep, s->m->fd_store, s->g, kind == STEP_LEND ? KEPT_LENT : KEPT_CLAIM,
+                         outlive, &result->files, &c);
+        if (r < 0) {
+                result->error = -r;
+                free(result->text);
+                result->text = r == -EDQUOT
+                                       ? strdup("the service manager keeps too many files for the "
+                                                "daemon already (FileDescriptorStoreMax=)")
+                                       : NULL;
+        }
+        (void)manager_commit(s->m, &c); /* a failed write is logged */
+}
+
+int switch_lend_claim(Switch *s, Changes *c) {
+        VfioFiles files = VFIO_FILES_NULL;
+        int r;
+
+        if (s->g->terms.access != ACCESS_FD || s->g->kept != KEPT_CLAIM)
+                return 0;
+        files = TAKE_VFIO_FILES(s->keep.files);
+        r = keep_replace(&s->keep, s->m->fd_store, s->g, KEPT_LENT, true, &files, c);
+        if (r < 0)
+                s->keep.files = files;
+        return r;
+}
+
+/* Whoever took a device from a lost group may be waiting for its file. Those of the others stay, and
+ * keep the kernel's drivers out. */
+static void switch_let_go(Switch *s) {
+        for (const Device *d = s->g->devices; d; d = d->next)
+                if (!driver_is_vfio(d->facts.driver))
+                        keep_drop_device(&s->keep, s->m->fd_store, d->facts.name);
+}
+
+void switch_settle(Manager *m, Group *g) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        Switch *s = g->userdata;
+
+        if (!s || s->keep.files.n == 0)
+                return;
+        if (g->state == GROUP_LOST && vfio_files_have_device(&s->keep.files)) {
+                switch_let_go(s);
+                if (!vfio_files_have_device(&s->keep.files))
+                        (void)keep_drop(&s->keep, m->fd_store, g, &c);
+        }
+        if (g->state == GROUP_FREE)
+                (void)keep_drop(&s->keep, m->fd_store, g, &c);
+}
+
+/* recovery */
+
+static int adopt_file(Manager *m, const char *name, int fd, Changes *c) {
+        _cleanup_free_ char *key = NULL, *file_device = NULL;
+        FileRole role;
+        Device *d;
+        Switch *s;
+        Kept kept;
+        int r;
+
+        r = keep_parse_name(name, &key, &kept, &role, &file_device);
+        if (r < 0)
+                return r;
+        d = registry_device(m->registry, key);
+        if (!d || !d->group || d->group->state == GROUP_FREE)
+                return -EINVAL;
+        /* a claim takes the place of what was lent before it */
+        if (d->group->kept == KEPT_CLAIM && kept == KEPT_LENT)
+                return -EINVAL;
+        s = switch_get(m, d->group);
+        if (!s)
+                return -ENOMEM;
+        if (d->group->kept == KEPT_LENT && kept == KEPT_CLAIM)
+                (void)keep_drop(&s->keep, m->fd_store, d->group, c);
+        return keep_adopt(&s->keep, d->group, name, kept, role,
+                          str_empty(file_device) ? NULL : file_device, fd, c);
+}
+
+int switch_adopt_files(Manager *m, Changes *c) {
+        for (;;) {
+                _cleanup_free_ char *name = NULL;
+                int fd, r;
+
+                r = fd_store_take(m->fd_store, &name, &fd);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        break;
+                r = adopt_file(m, name, fd, c);
+                if (r == 0)
+                        continue;
+                safe_close(fd);
+                if (r != -EINVAL)
+                        return r;
+                log_warning("A file of the last run, %s, is nobody's; closed", name);
+                r = fd_store_remove(m->fd_store, name);
+                if (r < 0)
+                        return r;
+        }
+        for (Group *g = registry_groups(m->registry); g; g = g->hh.next) {
+                Switch *s = g->userdata;
+
+                if (s && s->keep.files.n > 0 && !keep_is_whole(&s->keep))
+                        (void)keep_drop(&s->keep, m->fd_store, g, c);
+        }
+        return 0;
+}
