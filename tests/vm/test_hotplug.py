@@ -149,8 +149,7 @@ def test_the_number_of_a_group_goes_to_another_device(host, plugged):
     assert host.lease_state(lease) in ("lost", None)
     assert host.property("group", host.group(NIC2), "Group", "State") == "lost"
     assert host.property("group", host.group(plugged), "Group", "State") == "free"
-    host.run(["busctl", "call", "org.dmaowner1", f"/org/dmaowner1/group/{host.group(NIC2)}", "org.dmaowner1.Group",
-              "Retry"])
+    host.retry(host.group(NIC2))
     host.wait_free(NIC2)
     host.release(kept)
     host.wait_free(BRIDGE_A)
@@ -200,7 +199,6 @@ def test_a_device_that_joins_with_its_driver(host):
     host.wait_driver(BRIDGE_B, "e1000")
     host.wait("lease lost", lambda: host.lease_state(lease) == "lost")
     assert f"{BRIDGE_B} has joined" in failure(host, lease) and "e1000" in failure(host, lease)
-    host.run(["busctl", "call", "org.dmaowner1", f"/org/dmaowner1/group/{host.group(BRIDGE_A)}",
-              "org.dmaowner1.Group", "Retry"])
+    host.retry(host.group(BRIDGE_A))
     host.wait_free(BRIDGE_A)
     assert (host.driver(BRIDGE_A), host.driver(BRIDGE_B)) == ("e1000", "e1000")

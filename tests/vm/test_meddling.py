@@ -64,6 +64,40 @@ def test_a_tool_takes_it_back(host, tool):
     assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "")
 
 
+# of these the second unbinds the device all the same
+OVERRIDES = {
+    "echo": (f"echo e1000e > /sys/bus/pci/devices/{NIC}/driver_override", "vfio-pci", "driver_override"),
+    "driverctl": (f"driverctl --nosave --noprobe set-override {NIC} e1000e", "", "driver"),
+}
+
+
+@pytest.mark.parametrize("tool", OVERRIDES)
+def test_a_tool_that_only_writes_an_override(host, tool):
+    command, driver, what = OVERRIDES[tool]
+    lease = host.acquire(NIC)
+    host.run(command)
+    lost(host, lease, NIC, f"the {what} of {NIC} was vfio-pci and is")
+    assert host.driver(NIC) == driver
+    retry(host, NIC)
+    assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "")
+
+
+def test_accept_is_what_they_wanted(host):
+    lease = host.acquire(NIC)
+    host.run(f"driverctl --nosave set-override {NIC} e1000e")
+    lost(host, lease, NIC)
+    group_call(host, NIC, "Accept")
+    host.wait_free(NIC)
+    assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "e1000e")
+    # and that is what the host has now
+    lease = host.acquire(NIC)
+    assert host.override(NIC) == "vfio-pci"
+    host.release(lease)
+    host.wait_free(NIC)
+    assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "e1000e")
+    host.run(f"driverctl --nosave unset-override {NIC}")
+
+
 def test_identity_behind_a_lease(host):
     """The kernel lets root do that to VFIO's devices as long as nobody has them open; before 6.4 never."""
     lease = host.acquire(NIC2)
@@ -104,3 +138,57 @@ def test_while_the_daemon_is_down(host):
 # a FIFO that it has open itself: it hears no end
 OPENED = ("rm -f /tmp/orders; mkfifo /tmp/orders; exec 3<>/tmp/orders; echo open {group} {device} >&3; "
           "exec python3 /payload/src/tests/scenarios/holder <&3")
+
+
+def test_an_unbind_that_waits_is_seen_at_once(host):
+    """The kernel tells nobody of it until the program has closed the device."""
+    lease = host.acquire(NIC)
+    program = host.start(OPENED.format(group=host.group(NIC), device=NIC))
+    program.wait_output("0\n")
+    unbind = host.start(f"echo {NIC} > /sys/bus/pci/drivers/vfio-pci/unbind")
+    took = lost(host, lease, NIC, f"the driver of {NIC} was vfio-pci and is none now")
+    print(f"known {took:.2f} s after the unbind had begun")
+    assert not unbind.ended
+    host.run("pkill -KILL -f [s]cenarios/holder", check=False)
+    assert unbind.wait(30) == 0
+    program.wait()
+    retry(host, NIC)
+    assert host.driver(NIC) == "e1000e"
+
+
+# udev's rules for a node that is granted
+
+RULE = "/run/udev/rules.d/99-rig-vfio.rules"
+
+
+def test_udev_changes_a_node_that_is_granted(host):
+    lease = host.acquire(NIC, user="alice")
+    node = f"/dev/vfio/{host.group(NIC)}"
+    look = f"getfacl --omit-header --absolute-names {node}; stat -c %U {node}"
+    before = host.output(look)
+    assert "user:alice:rw-" in before and before.endswith("root")
+    host.run(f"mkdir -p /run/udev/rules.d; echo 'SUBSYSTEM==\"vfio\", KERNEL==\"[0-9]*\", OWNER=\"bob\", MODE=\"0664\"' "
+             f"> {RULE}; udevadm control --reload")
+    try:
+        # as seen by somebody else: udev did what the rule says
+        host.run(f"udevadm trigger --action=change --settle {node}")
+        host.wait("the daemon to have seen it", lambda: "was changed by somebody else" in host.journal())
+        assert host.output(look) == before
+        assert host.lease_state(lease) == "active"
+        assert "Permission denied" in host.run(f"exec 3<>{node}", user="bob", check=False)[1]
+        host.run(f"exec 3<>{node}", user="alice")
+    finally:
+        host.run(f"rm {RULE}; udevadm control --reload")
+    host.release(lease)
+    host.wait_free(NIC)
+
+
+def test_signals_tell_everybody(host):
+    lease = host.acquire(NIC)
+    monitor = host.start("stdbuf -oL busctl monitor --match \"type='signal',sender='org.dmaowner1'\" org.dmaowner1")
+    monitor.wait_output("Monitoring")
+    host.run(HANDS["echo"].format(device=NIC))
+    host.wait("the signal", lambda: '"lost"' in monitor.output)
+    monitor.signal(15)
+    assert f"/org/dmaowner1/lease/{lease}" in monitor.output and f"/org/dmaowner1/group/{host.group(NIC)}" in monitor.output
+    retry(host, NIC)

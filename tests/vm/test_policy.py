@@ -175,11 +175,10 @@ def test_a_unit_that_fails(host, policy, scrubbed):
     host.wait("the failure", lambda: "has failed" in held_back(host))
     assert "Retry" in refused(host, NIC)[1]
     scrub_unit(host, "echo %i >> /run/scrubbed", "RemainAfterExit=yes\n")
-    retry = ["busctl", "call", "org.dmaowner1", f"/org/dmaowner1/group/{host.group(NIC)}", "org.dmaowner1.Group", "Retry"]
-    host.run(retry)
+    host.retry(host.group(NIC))
     host.wait("the refusal", lambda: "Type=oneshot" in held_back(host))
     scrub_unit(host, "echo %i >> /run/scrubbed")
-    host.run(retry)
+    host.retry(host.group(NIC))
     host.wait("the unit's end", lambda: held_back(host) == "")
     assert scrubbed() == [NIC]
 
