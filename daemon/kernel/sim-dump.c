@@ -182,6 +182,7 @@ static bool put_fault(json_object *to, const SimFault *f) {
                put_int(o, "seen", f->seen) &&
                put_string(o, "errno", f->error ? strerrorname_np(f->error) : NULL) &&
                put_true(o, "hang", f->hang) && put_true(o, "crash", f->crash) &&
+               put_string(o, "kill", sim_kill_to_string(f->kill)) &&
                (f->delay_usec == 0 || put_int(o, "delay_us", (int64_t)f->delay_usec));
 }
 

@@ -14,17 +14,40 @@ SimFault *sim_fault_free(SimFault *f) {
         return NULL;
 }
 
+static const char *const kills[_SIM_KILL_MAX] = {
+        [SIM_KILL_BEFORE] = "before",
+        [SIM_KILL_DURING] = "during",
+        [SIM_KILL_AFTER] = "after",
+};
+
+const char *sim_kill_to_string(SimKill kill) {
+        return kills[kill];
+}
+
+static void read_kill(Reader *rd, const Place *at, json_object *o, SimKill *ret) {
+        const Place here = { .up = at, .key = "kill" };
+        _cleanup_free_ char *moment = NULL;
+
+        reader_string(rd, at, o, "kill", &moment);
+        for (SimKill kill = SIM_KILL_NONE; moment && kill < _SIM_KILL_MAX; kill++)
+                if (str_eq(kills[kill], moment))
+                        *ret = kill;
+        if (moment && *ret == SIM_KILL_NONE)
+                reader_fail(rd, &here, "expected \"before\", \"during\" or \"after\"");
+}
+
 static void read_effects(Reader *rd, const Place *at, json_object *o, SimFault *f) {
         int64_t v = 0;
 
         reader_errno(rd, at, o, "errno", &f->error);
         reader_bool(rd, at, o, "hang", &f->hang);
         reader_bool(rd, at, o, "crash", &f->crash);
+        read_kill(rd, at, o, &f->kill);
         if (reader_int(rd, at, o, "delay_us", 1, INT64_C(3600000000), &v))
                 f->delay_usec = (uint64_t)v;
-        if (f->error == 0 && !f->hang && !f->crash && f->delay_usec == 0)
+        if (f->error == 0 && !f->hang && !f->crash && f->kill == SIM_KILL_NONE && f->delay_usec == 0)
                 reader_fail(rd, at,
-                            "expected what happens: \"errno\", \"hang\", \"crash\" or "
+                            "expected what happens: \"errno\", \"hang\", \"crash\", \"kill\" or "
                             "\"delay_us\"");
 }
 

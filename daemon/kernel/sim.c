@@ -9,6 +9,7 @@
  */
 #include "kernel/sim.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
@@ -35,6 +36,7 @@ struct SimOp {
         uint64_t deadline_usec;
         int error; /* by a fault */
         bool hang, crash;
+        SimKill kill;
         char *who;          /* for whom it waits, as last told */
         SimOp *prev, *next; /* Sim.queued or Sim.begun */
 };
@@ -179,6 +181,12 @@ static void step_news(Sim *sim, const Step *step) {
                 sim_device_news(sim, d, SIM_SEEN);
 }
 
+/* The host is saved: what is in the kernel goes on without us, and the fault is over. */
+static void op_kill(const SimOp *o, SimKill moment) {
+        if (o->kill == moment)
+                (void)raise(SIGKILL);
+}
+
 /* Tells the result, if anybody waits for it. The operation's last act: its receiver may do
  * anything, even free the host. */
 static void op_finish(SimOp *op, StepResult *result) {
@@ -190,6 +198,7 @@ static void op_finish(SimOp *op, StepResult *result) {
         o->deadline = sd_event_source_disable_unref(o->deadline);
         op_unlock(o);
         sim_save(sim);
+        op_kill(o, SIM_KILL_AFTER);
         step_news(sim, &o->step);
         tell_news(sim);
         if (o->op.done)
@@ -221,6 +230,12 @@ static void op_act(SimOp *o) {
         _cleanup_step_result_ StepResult result = STEP_RESULT_NULL;
         int r;
 
+        if (o->kill == SIM_KILL_BEFORE || o->kill == SIM_KILL_DURING) {
+                if (o->kill == SIM_KILL_DURING)
+                        op_set_state(o, OP_HANGING);
+                sim_save(op_sim(o));
+                op_kill(o, o->kill);
+        }
         if (o->hang) {
                 op_set_state(o, OP_HANGING);
                 sim_save(op_sim(o));
@@ -290,6 +305,7 @@ static void op_begin(SimOp *o) {
                 o->error = fault->error;
                 o->hang = fault->hang;
                 o->crash = fault->crash;
+                o->kill = fault->kill;
                 usec += fault->delay_usec;
         }
         r = usec > 0 ? op_sleep(o, usec) : 0;

@@ -128,6 +128,15 @@ struct SimGroup {
         UT_hash_handle hh;
 };
 
+/* The whole daemon dies by a fault, at a moment of the step. */
+typedef enum SimKill {
+        SIM_KILL_NONE,
+        SIM_KILL_BEFORE,
+        SIM_KILL_DURING, /* the step is in the kernel, and goes on without the daemon */
+        SIM_KILL_AFTER,  /* it has taken effect, and nobody has heard of it */
+        _SIM_KILL_MAX,
+} SimKill;
+
 typedef struct SimFault {
         StepKind op;
         char *device; /* NULL: any */
@@ -135,6 +144,7 @@ typedef struct SimFault {
         unsigned seen;
         int error;
         bool hang, crash;
+        SimKill kill;
         uint64_t delay_usec;
         struct SimFault *next;
 } SimFault;
@@ -303,6 +313,7 @@ void sim_fault_read(Reader *rd, const Place *at, json_object *o, void *sim);
 SimFault *sim_fault_free(SimFault *f);
 DEFINE_CLEANUP(SimFault *, sim_fault_free);
 void sim_faults_clear(Sim *sim);
+const char *sim_kill_to_string(SimKill kill);
 /* Counts the operation; the fault that hits it, or NULL. */
 const SimFault *sim_fault_for(Sim *sim, const Step *step);
 

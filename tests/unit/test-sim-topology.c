@@ -85,8 +85,10 @@ static void test_sim_topology_refused(void **state) {
                 { "{'faults': [{'op': 'bend', 'errno': 'EIO'}]}",
                   "faults[0].op: expected the name of a step like \"bind\"" },
                 { "{'faults': [{'op': 'bind'}]}",
-                  "faults[0]: expected what happens: \"errno\", \"hang\", \"crash\" or "
+                  "faults[0]: expected what happens: \"errno\", \"hang\", \"crash\", \"kill\" or "
                   "\"delay_us\"" },
+                { "{'faults': [{'op': 'bind', 'kill': 'never'}]}",
+                  "faults[0].kill: expected \"before\", \"during\" or \"after\"" },
                 { "{'faults': [{'op': 'bind', 'hang': true, 'nth': 0}]}",
                   "faults[0].nth: expected a number from 1 to 2147483647, found 0" },
                 { "{'left_behind': [{'step': 'bend', 'group': 1}]}",
@@ -219,7 +221,7 @@ static void test_sim_topology_round_trip(void **state) {
                  " 'cdevs': [{'device': '0000:00:01.0', 'bound': true}]}],"
                  "'open': [{'group': 3, 'pid': 1, 'comm': 'a', 'uid': 64055},"
                  "{'device': '0000:00:01.0', 'pid': 1, 'comm': 'a', 'uid': 64055, 'cdev': true}],"
-                 "'faults': [{'op': 'bind', 'nth': 2, 'errno': 'EBUSY', 'delay_us': 9}],"
+                 "'faults': [{'op': 'bind', 'nth': 2, 'errno': 'EBUSY', 'kill': 'after', 'delay_us': 9}],"
                  "'left_behind': [{'step': 'unbind', 'device': '0000:00:01.0', 'group': 3,"
                  " 'value': 'vfio-pci', 'hang': true}]}");
         assert_int_equal(sim_kernel_dump(a.kernel, &first), 0);
@@ -228,6 +230,7 @@ static void test_sim_topology_round_trip(void **state) {
         assert_string_equal(first, second);
         assert_non_null(strstr(first, "\"remembered\":[\"igb\"]"));
         assert_non_null(strstr(first, "\"keeps_vfs\":true"));
+        assert_non_null(strstr(first, "\"kill\":\"after\""));
         assert_non_null(strstr(first, "64055"));
         assert_non_null(strstr(first, "\"mapped\":4096"));
         assert_non_null(strstr(first, "\"bound\":true"));
