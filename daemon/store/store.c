@@ -352,7 +352,7 @@ static int store_load_file(Store *s, const char *folder, const char *name, LoadO
         return r == -EINVAL ? store_set_aside(s, folder, name, why, &state->messages) : r;
 }
 
-static int store_load_folder(Store *s, const char *folder, LoadOne load, StoredState *state) {
+static int store_list(Store *s, const char *folder, char ***ret) {
         _cleanup_(strv_freep) char **names = NULL;
         struct dirent *entry;
         DIR *dir;
@@ -366,11 +366,20 @@ static int store_load_folder(Store *s, const char *folder, LoadOne load, StoredS
                 safe_close(fd);
                 return -ENOMEM;
         }
-        /* names first: loading renames and removes */
         while (r == 0 && (entry = readdir(dir)))
                 if (entry->d_name[0] != '.')
                         r = strv_extend(&names, entry->d_name);
         (void)closedir(dir);
+        if (r == 0)
+                *ret = TAKE_PTR(names);
+        return r;
+}
+
+static int store_load_folder(Store *s, const char *folder, LoadOne load, StoredState *state) {
+        _cleanup_(strv_freep) char **names = NULL;
+        /* names first: loading renames and removes */
+        int r = store_list(s, folder, &names);
+
         for (char **name = names; r == 0 && name && *name; name++) {
                 size_t length = strlen(*name);
 
@@ -379,6 +388,24 @@ static int store_load_folder(Store *s, const char *folder, LoadOne load, StoredS
                 else
                         r = store_unlink(s, folder, *name, ""); /* a write that was cut off */
         }
+        return r;
+}
+
+static const StoredLease *find_lease(const StoredState *state, const char *id) {
+        for (size_t i = 0; i < state->n_leases; i++)
+                if (str_eq(state->leases[i].id, id))
+                        return &state->leases[i];
+        return NULL;
+}
+
+/* Of leases that never got a file, or none that can be read. */
+static int store_drop_lifelines(Store *s, const StoredState *state) {
+        _cleanup_(strv_freep) char **names = NULL;
+        int r = store_list(s, "lifelines", &names);
+
+        for (char **name = names; r == 0 && name && *name; name++)
+                if (!find_lease(state, *name))
+                        r = store_remove_lifeline(s, *name);
         return r;
 }
 
@@ -401,6 +428,9 @@ int store_load(Store *s, StoredState *ret) {
         if (r < 0)
                 return r;
         r = store_load_folder(s, "groups", load_group, &state);
+        if (r < 0)
+                return r;
+        r = store_drop_lifelines(s, &state);
         if (r < 0)
                 return r;
         if (state.n_leases > 0)

@@ -59,6 +59,16 @@ def test_a_lifeline_closed_meanwhile(host, root, how):
     assert root.device(NIC)["Driver"] == "e1000e"
 
 
+def test_a_lifeline_of_no_lease_goes(host, root):
+    """The daemon was killed between making it and writing the lease."""
+    lease = root.hold(NIC)
+    host.daemon.kill()
+    lifelines = host.daemon.runtime / "lifelines"
+    os.mkfifo(lifelines / "l9")
+    host.daemon.start()
+    assert [path.name for path in lifelines.iterdir()] == [lease.id]
+
+
 @pytest.mark.native
 @pytest.mark.parametrize("when", ["meanwhile", "afterwards"])
 def test_a_process_that_dies(host, root, when):
