@@ -322,9 +322,9 @@ static int on_claim_step_failed(Switch *s, const Step *step, const StepResult *r
         _cleanup_fault_ Fault why = FAULT_NULL;
 
         s->unclear = is_unclear(result->error);
-        if (is_transient(result->error) && s->tries < CLAIM_TRIES)
-                return switch_retry_later(s, result->text ? result->text : strerror(result->error));
         fault_of_step(&why, s->g, step, result);
+        if (is_transient(result->error) && s->tries < CLAIM_TRIES)
+                return switch_retry_later(s, why.message);
         return switch_fail_claim(s, &why);
 }
 
