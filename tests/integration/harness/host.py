@@ -78,6 +78,7 @@ class Daemon:
         self.configuration.mkdir(exist_ok=True)
         self.log = folder / "daemon.log"
         self.process = None
+        self.environment = {}           # more of it, of the daemon alone
         self.service = ServiceManager(folder / "notify")
 
     def spawn(self):
@@ -86,7 +87,7 @@ class Daemon:
         environment, hand_over = self.service.launch()
         environment = {**os.environ, **environment, "RUNTIME_DIRECTORY": str(self.runtime),
                        "CONFIGURATION_DIRECTORY": str(self.configuration),
-                       "STATE_DIRECTORY": str(self.folder / "var")}
+                       "STATE_DIRECTORY": str(self.folder / "var"), **self.environment}
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
         with open(self.log, "a") as log:
             return subprocess.Popen(
