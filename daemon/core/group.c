@@ -85,6 +85,10 @@ void device_set_vf_record(Device *d, unsigned num_vfs, bool vf_autoprobe) {
         d->record.vf_autoprobe = vf_autoprobe;
 }
 
+int device_set_vf_settings(Device *d, const char *settings) {
+        return str_set(&d->record.vf_settings, settings);
+}
+
 bool group_may_be_claimed(const Group *g, OwnerKind kind) {
         return g->state == GROUP_FREE || (g->state == GROUP_QUARANTINED && kind == OWNER_KIND_USER);
 }
@@ -193,8 +197,12 @@ void group_begin_claim(Group *g, Changes *c) {
         if (g->pending)
                 group_succeed(g);
         group_set_state(g, GROUP_CLAIMING, NULL, c);
-        for (Device *d = g->devices; d; d = d->next)
+        for (Device *d = g->devices; d; d = d->next) {
                 device_note_lent(d);
+                /* in quarantine, that there was nothing to read is of the last claim */
+                if (str_empty(d->record.vf_settings))
+                        (void)device_set_vf_settings(d, NULL);
+        }
 }
 
 void device_note_lent(Device *d) {
@@ -231,6 +239,7 @@ void group_forget_claim(Group *g) {
         for (Device *d = g->devices; d; d = d->next) {
                 free(d->record.driver);
                 free(d->record.driver_override);
+                free(d->record.vf_settings);
                 d->record = (HostRecord){};
                 d->lent = d->probed = false;
         }

@@ -368,7 +368,7 @@ int plan_claim(const Group *g, const Owner *owner, const Terms *terms, uid_t nod
                     find_moves(g, terms, retype, rebind, force, &moves, obstacles) < 0)
                         return -ENOMEM;
                 if (obstacles->n == known &&
-                    (plan_modules(&p, g, terms, &moves) < 0 ||
+                    (plan_read_vfs(g, terms, &p) < 0 || plan_modules(&p, g, terms, &moves) < 0 ||
                      plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 ||
                      plan_take_drivers(&p, g, &moves) < 0 ||
                      (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
@@ -389,7 +389,7 @@ bool plan_disturbs(const Plan *plan, const char *device) {
         for (size_t i = 0; i < plan->n; i++)
                 if (str_eq(plan->steps[i].device, device) &&
                     plan->steps[i].kind != STEP_SET_VF_AUTOPROBE &&
-                    plan->steps[i].kind != STEP_SET_NUM_VFS)
+                    plan->steps[i].kind != STEP_SET_NUM_VFS && plan->steps[i].kind != STEP_READ_VF)
                         return true;
         return false;
 }

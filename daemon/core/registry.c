@@ -19,6 +19,7 @@ static Device *device_free(Device *d) {
         device_facts_clear(&d->facts);
         free(d->record.driver);
         free(d->record.driver_override);
+        free(d->record.vf_settings);
         driver_wish_clear(&d->wish);
         free(d->rules.protect);
         device_use_clear(&d->use);

@@ -85,6 +85,7 @@ typedef struct HostRecord {
         char *driver_override;
         unsigned num_vfs;
         bool vf_autoprobe;
+        char *vf_settings; /* of a VF; NULL: not read, or put back; "": there is nothing to put back */
 } HostRecord;
 
 /* What the policy says of a device (core/use.h). */
@@ -285,6 +286,8 @@ int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *o
 int registry_adopt_owed(Group *g, const char *type);
 int device_set_record(Device *d, const char *driver, const char *driver_override);
 void device_set_vf_record(Device *d, unsigned num_vfs, bool vf_autoprobe);
+/* Of a VF; see HostRecord. */
+int device_set_vf_settings(Device *d, const char *settings);
 int registry_adopt_done(Registry *r, Changes *c);
 
 /* From now on steps of the claim change the group. Until then the records follow what is seen, so

@@ -167,7 +167,7 @@ static int plan_quarantine(Plan *p, const Group *g, const Policy *policy) {
                 if (reset && driver_is_vfio(d->facts.driver) && plan_add(p, &step) < 0)
                         return -ENOMEM;
         }
-        return 0;
+        return plan_set_vfs(g, p);
 }
 
 static bool has_to_be_evicted(const Group *g, const Device *d) {
@@ -244,6 +244,7 @@ int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
                         g->kept == KEPT_CLAIM ? g->kept_interface : claim_interface(g)) < 0 ||
             (type && plan_group_step(&p, g, STEP_SET_TYPE, type, now) < 0) ||
             plan_moves(&p, &moves, STEP_SET_OVERRIDE) < 0 ||
+            plan_set_vfs(g, &p) < 0 /* its driver asks for its MAC once */ ||
             plan_moves(&p, &moves, STEP_BIND) < 0 || plan_last_overrides(&p, g, &moves) < 0 ||
             plan_remove_vfs(g, &p) < 0 || plan_moves(&p, &moves, STEP_PROBE) < 0)
                 return -ENOMEM;

@@ -25,6 +25,8 @@ static const char *const step_kinds[_STEP_KIND_MAX] = {
         [STEP_RESET] = "reset",
         [STEP_SET_VF_AUTOPROBE] = "set-vf-autoprobe",
         [STEP_SET_NUM_VFS] = "set-num-vfs",
+        [STEP_READ_VF] = "read-vf",
+        [STEP_SET_VF] = "set-vf",
 };
 DEFINE_STRING_TABLE(step_kind, StepKind, step_kinds, _STEP_KIND_INVALID);
 
@@ -98,6 +100,10 @@ char *step_describe(const Step *s) {
                                   str_eq(value, "0") ? "not " : "", device);
         case STEP_SET_NUM_VFS:
                 return str_format("set the number of virtual functions of %s to %s", device, value);
+        case STEP_READ_VF:
+                return str_format("read the settings of virtual function %s", device);
+        case STEP_SET_VF:
+                return str_format("set virtual function %s to %s", device, value);
         case _STEP_KIND_MAX:
         case _STEP_KIND_INVALID:
                 break;

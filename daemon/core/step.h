@@ -36,6 +36,8 @@ typedef enum StepKind {
         STEP_RESET,       /* value: "auto" or a method of reset_method */
         STEP_SET_VF_AUTOPROBE, /* value: "0" or "1"; of a PF */
         STEP_SET_NUM_VFS,      /* value: how many; those that have a driver do not go */
+        STEP_READ_VF,          /* read only: what its PF has set for a VF; answers with it */
+        STEP_SET_VF,           /* value: what was read */
         _STEP_KIND_MAX,
         _STEP_KIND_INVALID = -1,
 } StepKind;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/registry-private.h" /* first: it sets uthash up */
 
+#include "core/planner-private.h"
 #include "core/vfs.h"
 #include "util/strings.h"
 
@@ -262,6 +263,37 @@ int plan_remove_vfs(const Group *g, Plan *p) {
                 return -ENOMEM;
         return plan_number(g, &pf->facts, STEP_SET_VF_AUTOPROBE, pf->record.vf_autoprobe,
                            pf->facts.vf_autoprobe, p);
+}
+
+/* Only a NIC's driver has settings for its VFs. */
+static bool has_settings(const DeviceFacts *f) {
+        return f->physfn && f->class_code >> 16 == 0x02;
+}
+
+int plan_read_vfs(const Group *g, const Terms *terms, Plan *p) {
+        if (terms->kind == OWNER_KIND_DMA_API || terms->pf)
+                return 0;
+        for (const Device *d = g->devices; d; d = d->next) {
+                const Step step = { .kind = STEP_READ_VF, .device = d->facts.name, .group = g->id };
+
+                if (has_settings(&d->facts) && device_is_ours(g, d) && !d->record.vf_settings &&
+                    plan_add(p, &step) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+int plan_set_vfs(const Group *g, Plan *p) {
+        for (const Device *d = g->devices; d; d = d->next) {
+                const Step step = { .kind = STEP_SET_VF,
+                                    .device = d->facts.name,
+                                    .group = g->id,
+                                    .value = d->record.vf_settings };
+
+                if (!str_empty(d->record.vf_settings) && plan_add(p, &step) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
 }
 
 bool vfs_are_made(const Group *g, const Terms *terms) {

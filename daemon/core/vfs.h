@@ -39,5 +39,9 @@ int registry_vfs_in_use(Registry *r, const Group *g, char **ret);
 
 int plan_make_vfs(const Group *g, const Terms *terms, Plan *p, Obstacles *o);
 int plan_remove_vfs(const Group *g, Plan *p);
+/* What the host has set for VFs that are lent is read first, and put back after; a VF that goes with its
+ * lease needs neither. 0 or -ENOMEM. */
+int plan_read_vfs(const Group *g, const Terms *terms, Plan *p);
+int plan_set_vfs(const Group *g, Plan *p);
 /* Has the PF of these terms its VFs? */
 bool vfs_are_made(const Group *g, const Terms *terms);

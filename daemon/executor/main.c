@@ -112,7 +112,7 @@ static int make_folder(int at, const char *name) {
 
 /* The folder survives restarts: locks of left-behind steps and what is to be put back are in it. */
 static int open_runtime(const char *path) {
-        static const char *const folders[] = { "locks", "nodes", "hosts" };
+        static const char *const folders[] = { "locks", "nodes", "hosts", "vfs" };
         _cleanup_close_ int fd = -EBADF;
         int r;
 

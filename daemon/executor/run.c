@@ -16,6 +16,7 @@
 #include "executor/rules.h"
 #include "executor/scrub.h"
 #include "executor/steps.h"
+#include "executor/vf.h"
 #include "executor/vfs.h"
 #include "util/strings.h"
 
@@ -155,6 +156,10 @@ static int perform(Run *run) {
                 return step_set_vf_autoprobe(run);
         case STEP_SET_NUM_VFS:
                 return step_set_num_vfs(run);
+        case STEP_READ_VF:
+                return step_read_vf(run);
+        case STEP_SET_VF:
+                return step_set_vf(run);
         case STEP_WAIT_NODE:
         case STEP_RELEASE:
         case _STEP_KIND_MAX:

@@ -110,7 +110,9 @@ static bool put_device(json_object *to, const SimDevice *d) {
                put_string(o, "driver_override", f->driver_override) &&
                put_strings(o, "matches", d->matches) &&
                put(o, "vfio_driver", json_object_new_string(f->vfio_driver ? f->vfio_driver : "")) &&
-               put_string(o, "physfn", f->physfn) && (f->total_vfs == 0 || put_sriov(o, d)) &&
+               put_string(o, "physfn", f->physfn) && put_string(o, "vf_settings", d->vf_settings) &&
+               put_string(o, "vf_remembered", d->vf_remembered) &&
+               (f->total_vfs == 0 || put_sriov(o, d)) &&
                put(o, "bridge", json_object_new_boolean(f->bridge)) &&
                put_strings(o, "reset", d->reset) &&
                (!d->remembered || put_strings(o, "remembered", d->remembered)) &&

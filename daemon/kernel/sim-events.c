@@ -262,6 +262,17 @@ static void event_in_use(Reader *rd, Sim *sim, json_object *o) {
         sim_device_news(sim, d, SIM_USE_CHANGED);
 }
 
+/* Somebody has a PF's driver set something for a VF. */
+static void event_vf(Reader *rd, Sim *sim, json_object *o) {
+        SimDevice *d = take_device(rd, sim, o);
+        _cleanup_free_ char *text = take_word(rd, o, "vf_settings");
+
+        if (rd->error == 0)
+                reader_end(rd, NULL, o);
+        if (rd->error == 0)
+                result(rd, sim_device_set_vf(sim, d, text), "set", d);
+}
+
 static void event_release_hang(Reader *rd, Sim *sim, json_object *o) {
         reader_end(rd, NULL, o);
         if (rd->error == 0)
@@ -272,19 +283,13 @@ static const struct {
         const char *name;
         void (*run)(Reader *rd, Sim *sim, json_object *o);
 } events[] = {
-        { "hotplug", event_hotplug },
-        { "unplug", event_unplug },
-        { "bind", event_bind },
-        { "unbind", event_unbind },
-        { "probe", event_probe },
-        { "override", event_override },
-        { "type", event_type },
-        { "open", event_open },
-        { "close", event_close },
-        { "map", event_map },
-        { "in-use", event_in_use },
-        { "node", event_node },
-        { "release-hang", event_release_hang },
+        { "hotplug", event_hotplug }, { "unplug", event_unplug },
+        { "bind", event_bind },       { "unbind", event_unbind },
+        { "probe", event_probe },     { "override", event_override },
+        { "type", event_type },       { "open", event_open },
+        { "close", event_close },     { "map", event_map },
+        { "in-use", event_in_use },   { "node", event_node },
+        { "vf", event_vf },           { "release-hang", event_release_hang },
 };
 
 static void run_event(Reader *rd, Sim *sim, json_object *o) {

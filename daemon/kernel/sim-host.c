@@ -58,6 +58,8 @@ SimDevice *sim_device_free(SimDevice *d) {
         (void)strv_free(d->matches);
         (void)strv_free(d->reset);
         (void)strv_free(d->remembered);
+        free(d->vf_settings);
+        free(d->vf_remembered);
         obstacles_clear(&d->in_use);
         sim_pipe_close(&d->cdev_file, NULL);
         free(d);

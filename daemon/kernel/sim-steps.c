@@ -521,6 +521,43 @@ static int run_set_num_vfs(Sim *sim, SimDevice *d, SimGroup *g, const Step *step
         return r != 0 ? r : str_set(&ret->value, step->value);
 }
 
+/* Nobody can be asked for the settings of the VF: no error. */
+static int no_vf_link(const SimDevice *d, StepResult *ret) {
+        return answer(&ret->text, str_format("%s has no network interface here, or that reports no "
+                                             "settings of %s",
+                                             d->facts.physfn, d->facts.name));
+}
+
+static int check_vf(const SimDevice *d, StepResult *ret) {
+        return d->facts.physfn ? 0
+                               : refuse(ret, ENOTTY,
+                                        str_format("%s is no virtual function", d->facts.name));
+}
+
+static int run_read_vf(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+        int r = check_vf(d, ret);
+
+        if (r == 0 && !sim_device_has_vf_link(sim, d))
+                return no_vf_link(d, ret);
+        if (r == 0)
+                r = str_set(&d->vf_remembered, d->vf_settings);
+        return r < 0 ? r : str_set(&ret->value, d->vf_settings);
+}
+
+static int run_set_vf(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepResult *ret) {
+        int r = check_vf(d, ret);
+
+        if (r == 0 && !str_eq(d->vf_remembered, step->value))
+                return refuse(ret, EPERM,
+                              str_format("%s may get only the settings that were read of it",
+                                         d->facts.name));
+        if (r == 0 && !sim_device_has_vf_link(sim, d))
+                return no_vf_link(d, ret);
+        if (r == 0)
+                r = sim_device_set_vf(sim, d, step->value);
+        return r < 0 ? r : str_set(&ret->value, d->vf_settings);
+}
+
 static const struct {
         StepRun run;
         bool device;       /* of one device; otherwise of a group, or of neither */
@@ -548,6 +585,8 @@ static const struct {
         [STEP_SET_VF_AUTOPROBE] = { run_set_vf_autoprobe, .device = true, .value = true,
                                     .in_kernel = true },
         [STEP_SET_NUM_VFS] = { run_set_num_vfs, .device = true, .value = true, .in_kernel = true },
+        [STEP_READ_VF] = { run_read_vf, .device = true, .in_kernel = true },
+        [STEP_SET_VF] = { run_set_vf, .device = true, .value = true, .in_kernel = true },
         /* STEP_RELEASE: the daemon closes its descriptors, and we see it */
 };
 

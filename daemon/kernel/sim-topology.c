@@ -5,6 +5,7 @@
 
 #include "kernel/sim.h"
 #include "shared/step-json.h"
+#include "shared/vf-settings.h"
 #include "util/strings.h"
 
 #define GROUP_MAX   INT_MAX
@@ -178,6 +179,27 @@ static void read_sriov(Reader *rd, const Place *at, json_object *o, SimDevice *d
                 reader_fail(rd, &here, "a VF has no VFs of its own");
 }
 
+static void read_vf_settings(Reader *rd, const Place *at, json_object *o, const char *key,
+                             const char *physfn, char **p) {
+        const Place here = { .up = at, .key = key };
+        VfSettings settings = VF_SETTINGS_NULL;
+
+        reader_string(rd, at, o, key, p);
+        if (rd->error != 0 || !*p)
+                return;
+        if (!physfn || vf_settings_parse(*p, &settings) < 0) {
+                reader_fail(rd, &here,
+                            "expected settings of a VF like \"mac=52:54:00:12:34:56 trust=off\", "
+                            "found \"%s\"",
+                            *p);
+                return;
+        }
+        free(*p);
+        *p = vf_settings_format(&settings); /* in the order that steps have them */
+        if (!*p)
+                reader_oom(rd);
+}
+
 /* The best VFIO driver, "" for none, and the module that it is in. */
 static void read_vfio_driver(Reader *rd, const Place *at, Sim *sim, json_object *o, DeviceFacts *f) {
         const Place here = { .up = at, .key = "vfio_driver" };
@@ -274,6 +296,8 @@ SimDevice *sim_topology_device(Reader *rd, const Place *at, Sim *sim, json_objec
         if (!f->reset_methods)
                 reader_oom(rd);
         reader_strings(rd, at, o, "remembered", &d->remembered);
+        read_vf_settings(rd, at, o, "vf_settings", d->facts.physfn, &d->vf_settings);
+        read_vf_settings(rd, at, o, "vf_remembered", d->facts.physfn, &d->vf_remembered);
         sim_topology_obstacles(rd, at, o, "in_use", f->name, &d->in_use);
         if (rd->error == 0 && f->physfn && !sim_device(sim, f->physfn))
                 reader_fail(rd, &physfn, "there is no device \"%s\" before this one", f->physfn);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernel/sim.h"
+#include "shared/vf-settings.h"
 #include "util/strings.h"
 
 /* "0000:3b:00.0" plus so many functions. NULL: no memory, or the bus has no room. */
@@ -87,4 +88,31 @@ static int remove_vfs(Sim *sim, SimDevice *pf) {
 
 int sim_device_set_num_vfs(Sim *sim, SimDevice *d, unsigned n) {
         return n > 0 ? make_vfs(sim, d, n) : remove_vfs(sim, d);
+}
+
+bool sim_device_has_vf_link(Sim *sim, const SimDevice *d) {
+        const SimDevice *pf = d->facts.physfn ? sim_device(sim, d->facts.physfn) : NULL;
+
+        return pf && pf->facts.driver && !driver_is_vfio(pf->facts.driver) && d->vf_settings;
+}
+
+int sim_device_set_vf(Sim *sim, SimDevice *d, const char *text) {
+        VfSettings settings = VF_SETTINGS_NULL, wanted = VF_SETTINGS_NULL;
+        int r;
+
+        if (!sim_device_has_vf_link(sim, d))
+                return -ENODEV;
+        r = vf_settings_parse(d->vf_settings, &settings);
+        if (r == 0)
+                r = vf_settings_parse(text, &wanted);
+        for (int s = 0; r == 0 && s < _VF_SETTING_MAX; s++)
+                if (wanted.known[s] && !settings.known[s])
+                        r = -EOPNOTSUPP;
+        if (r == 0)
+                r = vf_settings_parse(text, &settings);
+        if (r < 0)
+                return r;
+        free(d->vf_settings);
+        d->vf_settings = vf_settings_format(&settings);
+        return d->vf_settings ? 0 : -ENOMEM;
 }

@@ -71,11 +71,13 @@ typedef enum SimCdev {
 
 typedef struct SimDevice {
         DeviceFacts facts;
-        SimGroup *group;   /* NULL: none */
-        char **matches;    /* drivers whose id table has the device */
-        char **reset;      /* reset methods */
-        char **remembered; /* drivers that it had when a step first touched it */
-        unsigned vf_model; /* device id of the VFs of a PF */
+        SimGroup *group;     /* NULL: none */
+        char **matches;      /* drivers whose id table has the device */
+        char **reset;        /* reset methods */
+        char **remembered;   /* drivers that it had when a step first touched it */
+        unsigned vf_model;   /* device id of the VFs of a PF */
+        char *vf_settings;   /* of a VF, as its PF's driver reports them; NULL: not at all */
+        char *vf_remembered; /* those that a step has read */
         Obstacles in_use;
         SimPending pending;
         SimCdev cdev;
@@ -226,6 +228,10 @@ bool sim_type_is_known(const char *type);
 int sim_group_set_type(Sim *sim, SimGroup *g, const char *type);
 /* A PF that has none gets so many, or loses all. */
 int sim_device_set_num_vfs(Sim *sim, SimDevice *d, unsigned n);
+/* Changes what the text names of a VF's settings; -EOPNOTSUPP if its PF's driver has none of these. */
+int sim_device_set_vf(Sim *sim, SimDevice *d, const char *text);
+/* Has the PF a driver that can be asked for its VFs? */
+bool sim_device_has_vf_link(Sim *sim, const SimDevice *d);
 int sim_module_load(Sim *sim, const char *module, char **ret_drivers);
 /* What hangs goes on by itself when it can. */
 void sim_device_unplug(Sim *sim, SimDevice *d);

@@ -130,6 +130,8 @@ QueueRunner *queue_runner_free(QueueRunner *q);
 void queue_kick(Manager *m);
 /* vfs.c: the group is a PF's, or has VFs, and changed: whoever waits for that looks again */
 void vfs_poke(Manager *m, const Group *changed);
+/* The settings of a VF were read, or put back, as far as anybody could be asked. */
+void vfs_note_settings(Manager *m, const Step *step, StepResult *result);
 void vfs_end(Manager *m);
 
 /* recover.c */

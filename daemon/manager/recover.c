@@ -31,6 +31,8 @@ static int adopt_records(Manager *m, Group *g, StoredGroup *stored) {
                 if (!d || d->group != g)
                         continue;
                 r = device_set_record(d, record->driver, record->driver_override);
+                if (r == 0)
+                        r = device_set_vf_settings(d, record->vf_settings);
                 if (r < 0)
                         return r;
                 device_set_vf_record(d, record->num_vfs, record->vf_autoprobe);

@@ -97,6 +97,8 @@ static uint64_t step_deadline(StepKind kind) {
         case STEP_PROBE:
         case STEP_LOAD_MODULE:
         case STEP_SET_VF_AUTOPROBE:
+        case STEP_READ_VF:
+        case STEP_SET_VF:
         case STEP_INSPECT:
         case STEP_SET_OVERRIDE:
         case STEP_SET_TYPE:
@@ -405,6 +407,9 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
                 gate_reset_done(s->m, step->device);
         if (result->error != 0 && step->kind == STEP_CLAIM)
                 switch_note_unbound(s);
+        if (result->error == 0 && !s->looking &&
+            (step->kind == STEP_READ_VF || step->kind == STEP_SET_VF))
+                vfs_note_settings(s->m, step, result);
         if (step->kind == STEP_PROBE && !is_transient(result->error))
                 switch_note_probed(s, step->device);
         if (s->looking && (is_unclear(result->error) || is_transient(result->error))) {

@@ -138,6 +138,18 @@ void vfs_poke(Manager *m, const Group *changed) {
         }
 }
 
+void vfs_note_settings(Manager *m, const Step *step, StepResult *result) {
+        bool read = step->kind == STEP_READ_VF;
+        Device *d = registry_device(m->registry, step->device);
+
+        if (!str_empty(result->text))
+                log_warning("Group %u: the settings of %s cannot be %s: %s", step->group,
+                            step->device, read ? "recorded" : "put back", result->text);
+        /* what is put back is owed no more */
+        if (d && device_set_vf_settings(d, !read ? NULL : result->value ? result->value : "") < 0)
+                result->error = ENOMEM;
+}
+
 void vfs_end(Manager *m) {
         while (m->vf_waits)
                 (void)vf_wait_free(m->vf_waits);

@@ -26,6 +26,8 @@ static const struct {
         [STEP_RESET] = { .device = true, .value = true },
         [STEP_SET_VF_AUTOPROBE] = { .device = true, .value = true },
         [STEP_SET_NUM_VFS] = { .device = true, .value = true },
+        [STEP_READ_VF] = { .device = true },
+        [STEP_SET_VF] = { .device = true, .value = true },
 };
 
 /* Adds value, which is consumed; NULL is a lack of memory. */

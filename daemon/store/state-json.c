@@ -149,6 +149,7 @@ static json_object *record_to_json(const Device *d) {
                 put_uint(&b, "num-vfs", d->record.num_vfs);
                 put_uint(&b, "vf-autoprobe", d->record.vf_autoprobe);
         }
+        put_string(&b, "vf-settings", d->record.vf_settings);
         return builder_finish(&b);
 }
 
@@ -490,6 +491,8 @@ static int get_record(json_object *o, StoredGroup *g, const char **ret_why) {
                 r = get_string(o, "driver", false, &d->record.driver, ret_why);
         if (r == 0)
                 r = get_string(o, "driver-override", false, &d->record.driver_override, ret_why);
+        if (r == 0)
+                r = get_string(o, "vf-settings", false, &d->record.vf_settings, ret_why);
         if (r == 0 && json_object_object_get_ex(o, "num-vfs", NULL)) {
                 r = get_uint(o, "num-vfs", UINT16_MAX, &num_vfs, ret_why);
                 d->record.num_vfs = (unsigned)num_vfs;
@@ -574,6 +577,7 @@ void stored_group_clear(StoredGroup *g) {
                 free(g->devices[i].name);
                 free(g->devices[i].record.driver);
                 free(g->devices[i].record.driver_override);
+                free(g->devices[i].record.vf_settings);
         }
         free(g->devices);
         free(g->key);

@@ -14,6 +14,7 @@ void world_clear(World *w) {
         for (size_t i = 0; i < w->n_devices; i++) {
                 device_facts_clear(&w->devices[i].facts);
                 free(w->devices[i].native);
+                free(w->devices[i].vf_settings);
         }
         w->modules = strv_free(w->modules);
 }
@@ -46,6 +47,7 @@ void world_plug(World *w, DeviceSpec spec) {
         d->facts.num_vfs = spec.num_vfs;
         d->facts.total_vfs = spec.total_vfs;
         d->facts.vf_autoprobe = spec.total_vfs > 0;
+        d->facts.class_code = spec.vf_settings ? 0x020000 : 0;
         if (str_set(&d->facts.name, spec.name) < 0 ||
             str_set(&d->facts.bus, spec.bus ? spec.bus : "pci") < 0 ||
             str_set(&d->facts.driver, spec.driver) < 0 ||
@@ -55,7 +57,7 @@ void world_plug(World *w, DeviceSpec spec) {
             (!spec.vfio_built_in &&
              str_set(&d->facts.vfio_module, str_eq(vfio, "vfio-pci") ? "vfio_pci" : vfio) < 0) ||
             str_set(&d->facts.default_domain_type, spec.type ? spec.type : "DMA") < 0 ||
-            str_set(&d->native, spec.driver) < 0)
+            str_set(&d->native, spec.driver) < 0 || str_set(&d->vf_settings, spec.vf_settings) < 0)
                 fail();
         see(w, d);
 }
@@ -146,7 +148,13 @@ static int run_device_step(World *w, const Step *s) {
                 d->facts.vf_autoprobe = str_eq(s->value, "1");
         else if (s->kind == STEP_SET_NUM_VFS)
                 d->facts.num_vfs = (unsigned)strtoul(s->value, NULL, 10);
-        else if (s->kind == STEP_RESET) {
+        else if (s->kind == STEP_READ_VF)
+                k = device_set_vf_settings(registry_device(w->r, s->device), d->vf_settings);
+        else if (s->kind == STEP_SET_VF) {
+                k = str_set(&d->vf_settings, s->value);
+                if (k == 0)
+                        k = device_set_vf_settings(registry_device(w->r, s->device), NULL);
+        } else if (s->kind == STEP_RESET) {
                 if (w->open[s->group])
                         return -EBUSY;
                 d->dirty = false;
@@ -258,6 +266,8 @@ static int run_group_step(World *w, const Step *s) {
         case STEP_SCRUB:
         case STEP_SET_VF_AUTOPROBE:
         case STEP_SET_NUM_VFS:
+        case STEP_READ_VF:
+        case STEP_SET_VF:
         case _STEP_KIND_MAX:
         case _STEP_KIND_INVALID:
                 break;

@@ -34,6 +34,7 @@ typedef struct DeviceSpec {
         const char *bus;         /* default "pci" */
         unsigned num_vfs, total_vfs;
         const char *physfn;
+        const char *vf_settings; /* as its PF's driver has them; it is a NIC's then */
         bool bridge;
         bool strict_type;
 } DeviceSpec;
@@ -43,6 +44,7 @@ typedef struct HostDevice {
         bool dirty; /* user space had it and it was not reset since */
         DeviceFacts facts;
         char *native;
+        char *vf_settings;
 } HostDevice;
 
 typedef struct World {

@@ -243,6 +243,36 @@ static void test_adopted(void **state) {
         }
 }
 
+/* In between it is the host's to say what a VF has. */
+static void test_settings_of_a_vf(void **state) {
+        static const char first[] = "trust=off", second[] = "trust=off vlan=7";
+        _cleanup_(policy_freep) Policy *policy = keep_all();
+        const RequestSpec spec = { { A }, USER };
+        _cleanup_world_ World w;
+        HostDevice *host;
+        Device *d;
+        Lease *l;
+
+        world_init(&w);
+        world_plug(&w, (DeviceSpec){ A, 1, "igbvf", .physfn = B, .vf_settings = first });
+        host = world_device(&w, A);
+        d = registry_device(w.r, A);
+        l = hold(&w, spec);
+        assert_int_equal(str_set(&host->vf_settings, "trust=on"), 0);
+        assert_int_equal(registry_lease_end(w.r, l, LEASE_ENDED, "released", &w.c), 0);
+        go_back(&w, d->group, policy);
+        assert_int_equal(d->group->state, GROUP_QUARANTINED);
+        assert_string_equal(host->vf_settings, first);
+        assert_int_equal(str_set(&host->vf_settings, second), 0);
+        l = hold(&w, spec);
+        assert_string_equal(d->record.vf_settings, second);
+        assert_int_equal(str_set(&host->vf_settings, "trust=on"), 0);
+        assert_int_equal(registry_lease_end(w.r, l, LEASE_ENDED, "released", &w.c), 0);
+        go_back(&w, d->group, NULL);
+        assert_int_equal(d->group->state, GROUP_FREE);
+        assert_string_equal(host->vf_settings, second);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_kept_and_given_back),
@@ -252,6 +282,7 @@ int main(void) {
                 cmocka_unit_test(test_failed_claim_is_the_hosts),
                 cmocka_unit_test(test_other_kinds_are_refused),
                 cmocka_unit_test(test_adopted),
+                cmocka_unit_test(test_settings_of_a_vf),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

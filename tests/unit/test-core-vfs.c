@@ -284,6 +284,99 @@ static void test_the_pf_goes(void **state) {
         assert_int_equal(group(&w, VF0)->state, GROUP_DRAINING);
 }
 
+#define SETTINGS "mac=52:54:00:12:34:56 vlan=0 trust=off"
+#define OTHERS   "mac=52:54:00:12:34:57 vlan=5 trust=on"
+
+/* A VF that was there before, with what its PF's driver has set for it. */
+static Lease *acquire_vf(World *w, RequestSpec spec, const char *settings) {
+        host_init(w);
+        world_plug(w,
+                   (DeviceSpec){
+                           .name = PF, .group = 1, .driver = "igb", .total_vfs = 4, .num_vfs = 1 });
+        world_plug(w, (DeviceSpec){ .name = VF0,
+                                    .group = 2,
+                                    .driver = "igbvf",
+                                    .physfn = PF,
+                                    .vf_settings = settings });
+        return world_acquire(w, spec);
+}
+
+static bool has_step(const Plan *p, StepKind kind, const char *value) {
+        for (size_t i = 0; i < p->n; i++)
+                if (p->steps[i].kind == kind && (!value || str_eq(p->steps[i].value, value)))
+                        return true;
+        return false;
+}
+
+static size_t find_step(const Plan *p, StepKind kind) {
+        size_t i = 0;
+
+        while (i < p->n && p->steps[i].kind != kind)
+                i++;
+        assert_true(i < p->n);
+        return i;
+}
+
+static void test_settings_are_put_back(void **state) {
+        _cleanup_plan_ Plan p = PLAN_NULL;
+        _cleanup_world_ World w;
+        Device *d;
+        Lease *l;
+
+        l = acquire_vf(&w, (RequestSpec){ { VF0 }, USER }, SETTINGS);
+        d = registry_device(w.r, VF0);
+        assert_string_equal(d->record.vf_settings, SETTINGS);
+        assert_int_equal(str_set(&world_device(&w, VF0)->vf_settings, OTHERS), 0);
+        assert_int_equal(registry_lease_end(w.r, l, LEASE_ENDED, "released", &w.c), 0);
+        assert_int_equal(plan_restore(d->group, NULL, &p), 0);
+        assert_true(has_step(&p, STEP_SET_VF, SETTINGS));
+        assert_true(find_step(&p, STEP_SET_VF) > find_step(&p, STEP_RESET));
+        assert_true(find_step(&p, STEP_SET_VF) > find_step(&p, STEP_UNBIND));
+        assert_true(find_step(&p, STEP_SET_VF) < find_step(&p, STEP_BIND));
+        world_restore(&w, d->group);
+        assert_string_equal(world_device(&w, VF0)->vf_settings, SETTINGS);
+        assert_null(d->record.vf_settings);
+}
+
+static void test_settings_are_read_first_and_once(void **state) {
+        _cleanup_obstacles_ Obstacles o = OBSTACLES_NULL;
+        Terms terms = { .kind = OWNER_KIND_USER };
+        _cleanup_plan_ Plan p = PLAN_NULL, rest = PLAN_NULL;
+        _cleanup_world_ World w;
+        Group *g;
+
+        host_init(&w);
+        world_plug(&w, (DeviceSpec){ .name = VF0,
+                                     .group = 2,
+                                     .driver = "igbvf",
+                                     .physfn = PF,
+                                     .vf_settings = SETTINGS });
+        g = group(&w, VF0);
+        assert_int_equal(plan_claim(g, &(Owner){}, &terms, 0, false, &p, &o), 0);
+        assert_int_equal(find_step(&p, STEP_READ_VF), 0);
+        assert_false(plan_disturbs(&(Plan){ .steps = p.steps, .n = 1 }, VF0));
+        world_run_plan(&w, &p, 0, 1);
+        assert_int_equal(plan_claim(g, &(Owner){}, &terms, 0, false, &rest, &o), 0);
+        assert_false(has_step(&rest, STEP_READ_VF, NULL));
+}
+
+static void test_settings_that_are_nobodys(void **state) {
+        _cleanup_plan_ Plan p = PLAN_NULL;
+        _cleanup_world_ World w;
+        Lease *l;
+
+        /* its driver reports none */
+        l = acquire_vf(&w, (RequestSpec){ { VF0 }, USER }, "");
+        assert_string_equal(registry_device(w.r, VF0)->record.vf_settings, "");
+        assert_int_equal(registry_lease_end(w.r, l, LEASE_ENDED, "released", &w.c), 0);
+        assert_int_equal(plan_restore(group(&w, VF0), NULL, &p), 0);
+        assert_false(has_step(&p, STEP_SET_VF, NULL));
+        world_clear(&w);
+        /* the host goes on using it */
+        (void)acquire_vf(&w, (RequestSpec){ { VF0 }, .kind = OWNER_KIND_DMA_API }, SETTINGS);
+        assert_null(registry_device(w.r, VF0)->record.vf_settings);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_from_making_to_removing),
@@ -296,6 +389,9 @@ int main(void) {
                 cmocka_unit_test(test_as_many_as_there_are),
                 cmocka_unit_test(test_failures_undo_all),
                 cmocka_unit_test(test_the_pf_goes),
+                cmocka_unit_test(test_settings_are_put_back),
+                cmocka_unit_test(test_settings_are_read_first_and_once),
+                cmocka_unit_test(test_settings_that_are_nobodys),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

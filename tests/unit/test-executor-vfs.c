@@ -48,12 +48,36 @@ static void test_virtual_functions_in_use_stay(void **state) {
         assert_file(f, NODE "sriov_numvfs", "0");
 }
 
+static void test_settings(void **state) {
+        const Fixture *f = *state;
+
+        assert_step(f, STEP("read-vf", ""), ENOTTY, "no virtual function");
+        assert_step(f, STEP("set-vf", ""), EINVAL, "\"value\"");
+        assert_step(f, STEP("set-vf", ",\"value\":\"trust\""), EINVAL, NULL);
+        assert_step(f, STEP("set-vf", ",\"value\":\"trust=on\""), EPERM, "only the settings that");
+        host_link(&f->host, NODE "physfn", "../0000:3b:10.0");
+        host_write(&f->host, "sys/bus/pci/devices/0000:3b:10.0/class", "0x020000\n");
+        assert_step(f, STEP("read-vf", ""), ENODEV, "does not list it");
+        host_link(&f->host, "sys/bus/pci/devices/0000:3b:10.0/virtfn3", "../" DEVICE);
+        /* nobody to ask is no failure; what was not read is not put back */
+        assert_step(f, STEP("read-vf", ""), 0, "no network interface here");
+        host_write(&f->host, "sys/bus/pci/devices/0000:3b:10.0/net/gone/ifindex", "2147483647\n");
+        assert_step(f, STEP("read-vf", ""), 0, "gone of 0000:3b:10.0 reports no settings");
+        host_write(&f->host, "sys/bus/pci/devices/0000:3b:10.0/net/gone/ifindex", "1\n"); /* lo */
+        assert_step(f, STEP("read-vf", ""), 0, "reports no settings of virtual function 3");
+        assert_step(f, STEP("set-vf", ",\"value\":\"trust=on\""), EPERM, "only the settings that");
+        host_write(&f->host, "runtime/vfs/" DEVICE, "trust=on");
+        assert_step(f, STEP("set-vf", ",\"value\":\"trust=off\""), EPERM, "only the settings that");
+        assert_step(f, STEP("set-vf", ",\"value\":\"trust=on\""), 0, "reports no settings");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_virtual_functions, executor_setup,
                                                 executor_teardown),
                 cmocka_unit_test_setup_teardown(test_virtual_functions_in_use_stay, executor_setup,
                                                 executor_teardown),
+                cmocka_unit_test_setup_teardown(test_settings, executor_setup, executor_teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

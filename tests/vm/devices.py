@@ -38,8 +38,8 @@ DEVICES = {
                         disk="used"),
     # up to 120 VFs, each in a group of its own; no namespace
     "nvme_sriov": Device("0000:02:00.0", (
-        "nvme-subsys,id=subsys",
-        "nvme,id=nvme_sriov,bus=port_sriov,serial=sriov,subsys=subsys,sriov_max_vfs=120,sriov_vq_flexible=240,"
+        "nvme-subsys,id=nvme_subsys",
+        "nvme,id=nvme_sriov,bus=port_sriov,serial=sriov,subsys=nvme_subsys,sriov_max_vfs=120,sriov_vq_flexible=240,"
         "sriov_vi_flexible=120,max_ioqpairs=250,msix_qsize=130")),
     # a modern virtio NIC behind the IOMMU: vp-vdpa takes it, too
     "virtio": Device("0000:05:00.0", (

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Virtual functions that the daemon makes and removes, on a real PF (QEMU's NVMe)."""
+"""Virtual functions that the daemon makes and removes, on a real PF (QEMU's NVMe), and what is set for those of a NIC
+(QEMU's igb, from version 8 on)."""
 
 import contextlib
+import json
 
 import pytest
 
-from devices import DEVICES
+from devices import DEVICES, HOTPLUG_ADDRESS, HOTPLUG_BUS
+from guest import GuestError
 
 pytestmark = pytest.mark.one_kernel
 PF, NIC = DEVICES["nvme_sriov"].address, DEVICES["nic"].address
@@ -130,3 +133,92 @@ def test_selectors_share_out_the_functions(host):
         host.release(first)
         host.release(second)
         host.wait_free(*functions(host))
+
+
+IGB, IGB_VF = HOTPLUG_ADDRESS, HOTPLUG_ADDRESS.replace("00.0", "10.0")
+
+
+class Igb:
+    """A NIC with two VFs, and what iproute2 sees and sets of the first one, past the daemon."""
+
+    def __init__(self, host):
+        self.host = host
+        self.interface = host.output(f"ls /sys/bus/pci/devices/{IGB}/net")
+
+    def settings(self, prefix=""):
+        link = json.loads(self.host.output(f"{prefix} ip -json link show {self.interface}"))[0]
+        return next(vf for vf in link["vfinfo_list"] if vf["vf"] == 0)
+
+    def set(self, what, prefix=""):
+        self.host.run(f"{prefix} ip link set {self.interface} vf 0 {what}")
+
+
+@pytest.fixture
+def igb(host):
+    try:
+        host.guest.qmp("device-list-properties", typename="igb")
+    except GuestError as error:
+        pytest.skip(f"this computer's QEMU is older than 8.0: {error}")
+    host.guest.qmp("device_add", driver="igb", id="igb", bus=HOTPLUG_BUS, romfile="")
+    host.wait_driver(IGB, "igb")
+    host.run(f"echo 2 > /sys/bus/pci/devices/{IGB}/sriov_numvfs")
+    host.wait_driver(IGB_VF, "igbvf")
+    host.wait("the VF is known", lambda: host.ctl("show", IGB_VF, check=False)[0] == 0)
+    yield Igb(host)
+    for lease in host.leases():
+        host.release(lease["Id"])
+    host.wait_free(IGB_VF)
+    host.run(f"echo 0 > /sys/bus/pci/devices/{IGB}/sriov_numvfs")
+    host.guest.qmp("device_del", id="igb")
+    host.guest.wait_event("DEVICE_DELETED", device="igb")
+
+
+LIKE_LIBVIRT = "mac 52:54:00:aa:bb:01 vlan 42 qos 3 spoofchk off trust on"
+in_guests_with_igb = pytest.mark.guests("debian12", "debian13")
+
+
+@in_guests_with_igb
+@pytest.mark.parametrize("before", ["mac 52:54:00:12:34:56 vlan 7", "mac 00:00:00:00:00:00"])
+def test_settings_are_put_back(host, igb, before):
+    igb.set(before)
+    was = igb.settings()
+    lease = host.acquire(IGB_VF, user="alice")
+    igb.set(LIKE_LIBVIRT)
+    now = igb.settings()
+    assert (now["address"], now["vlan_list"][0]["vlan"], now["spoofchk"], now["trust"]) == (
+        "52:54:00:aa:bb:01", 42, False, True)
+    host.release(lease)
+    host.wait_free(IGB_VF)
+    assert igb.settings() == was
+    assert host.driver(IGB_VF) == "igbvf"
+
+
+@in_guests_with_igb
+def test_settings_outlive_a_daemon_that_is_killed(host, igb):
+    igb.set("mac 52:54:00:12:34:56")
+    was = igb.settings()
+    lease = host.acquire(IGB_VF, user="alice")
+    igb.set(LIKE_LIBVIRT)
+    host.run("systemctl kill --signal=KILL --kill-who=main dmaownerd")
+    host.wait("the daemon is back", lambda: host.leases_or_none() is not None)
+    assert igb.settings()["trust"] is True
+    host.release(lease)
+    host.wait_free(IGB_VF)
+    assert igb.settings() == was
+
+
+@in_guests_with_igb
+def test_settings_of_a_pf_in_another_network_namespace(host, igb):
+    """Nobody can be asked, and nobody is kept waiting for that."""
+    there = "ip netns exec elsewhere"
+    host.run(f"ip netns add elsewhere && ip link set {igb.interface} netns elsewhere")
+    try:
+        igb.set("mac 52:54:00:12:34:56", there)
+        lease = host.acquire(IGB_VF, user="alice")
+        igb.set("mac 52:54:00:aa:bb:01", there)
+        host.release(lease)
+        host.wait_free(IGB_VF)
+        assert igb.settings(there)["address"] == "52:54:00:aa:bb:01"
+        assert f"settings of {IGB_VF} cannot be recorded" in host.journal()
+    finally:
+        host.run(f"{there} ip link set {igb.interface} netns 1; ip netns delete elsewhere")

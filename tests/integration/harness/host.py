@@ -286,6 +286,7 @@ def canonical(dump):
         dump.pop(name)
     for device in dump["devices"]:
         device.pop("remembered", None)      # the executor's memory, no part of the host
+        device.pop("vf_remembered", None)   # likewise
     for name, key in (("devices", "name"), ("groups", "group"), ("drivers", "name")):
         dump[name] = {str(item[key]): item for item in dump[name]}
     return dump
