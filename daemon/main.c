@@ -137,7 +137,7 @@ static int open_ledger(Ledger **ret) {
                 return r;
         r = folder ? ledger_open(folder, ret) : -ENOMEM;
         if (r < 0)
-                log_error("Cannot use the folder %s: %s", folder ? folder : "?", strerror(-r));
+                log_error("Cannot use the folder %s/used: %s", folder ? folder : "?", strerror(-r));
         return r;
 }
 

@@ -28,6 +28,19 @@ int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *o
         return 0;
 }
 
+int registry_adopt_unrecorded(Registry *r, Group *g, const Request *request, const char *lost,
+                              Changes *c) {
+        const Terms terms = request_terms(request);
+        GroupState state = lost ? GROUP_LOST : GROUP_OWNED;
+        int k = registry_adopt_group(r, g, state, &request->owner, &terms, request->uid, NULL, c);
+
+        if (k < 0)
+                return k;
+        for (Device *d = g->devices; d; d = d->next)
+                device_lose_record(d);
+        return lost ? registry_group_set_waits_for(g, lost, c) : 0;
+}
+
 int registry_adopt_owed(Group *g, const char *type) {
         if (g->state != GROUP_FREE || !str_eq(group_type(g), "DMA-FQ"))
                 return -EINVAL;

@@ -80,6 +80,14 @@ int device_set_record(Device *d, const char *driver, const char *driver_override
         return 0;
 }
 
+/* The virtual functions stay as they are. */
+void device_lose_record(Device *d) {
+        (void)str_set(&d->record.driver, NULL); /* cannot fail */
+        (void)str_set(&d->record.driver_override, NULL);
+        device_set_vf_record(d, d->facts.num_vfs, d->facts.vf_autoprobe);
+        d->record.valid = d->record.unknown = true;
+}
+
 void device_set_vf_record(Device *d, unsigned num_vfs, bool vf_autoprobe) {
         d->record.num_vfs = num_vfs;
         d->record.vf_autoprobe = vf_autoprobe;
@@ -235,7 +243,7 @@ void group_forget_claim(Group *g) {
         g->recorded_type = NULL;
         g->recorded = false;
         g->evict = false;
-        g->give_back = g->cleaned = g->requarantine = g->rebind = g->bound = false;
+        g->give_back = g->cleaned = g->requarantine = g->rebind = g->bound = g->guess = false;
         for (Device *d = g->devices; d; d = d->next) {
                 free(d->record.driver);
                 free(d->record.driver_override);
@@ -419,6 +427,7 @@ int registry_group_retry(Registry *r, Group *g, Changes *c) {
                 return -EINVAL;
         if (changes_reserve(c, 1, 0, 0) < 0)
                 return -ENOMEM;
+        g->guess = true;
         /* not restoring: the former owner may still have files open, or a right on the node */
         group_set_state(g, GROUP_DRAINING, NULL, c);
         return 0;

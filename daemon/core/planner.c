@@ -231,6 +231,26 @@ static int check_move(const Group *g, const Move *m, const Terms *t, bool retype
         return check_wish(m->device, t, o);
 }
 
+/* User space may have it open, or get it open at any time, and no kernel driver owns the group then. */
+static int check_off_vfio(const Group *g, const Terms *t, Obstacles *o) {
+        const Device *on_vfio = NULL;
+
+        for (const Device *d = g->devices; t->kind == OWNER_KIND_DMA_API && d; d = d->next) {
+                const char *goal = goal_driver(d, t);
+
+                if (driver_is_in_the_way(goal))
+                        return 0;
+                if (driver_is_vfio(goal))
+                        on_vfio = d;
+        }
+        if (!on_vfio)
+                return 0;
+        return obstacles_add(o, "on-vfio-driver", on_vfio->facts.name,
+                             "%s is on %s, which leaves its DMA to user space: name the kernel driver "
+                             "that kind dma-api shall bind it to",
+                             on_vfio->facts.name, on_vfio->facts.driver);
+}
+
 static bool group_has_driver(const Group *g, const char *driver) {
         for (const Device *d = g->devices; d; d = d->next)
                 if (str_eq(d->facts.driver, driver))
@@ -365,6 +385,7 @@ int plan_claim(const Group *g, const Owner *owner, const Terms *terms, uid_t nod
         if (g->state != GROUP_OWNED || !group_is_switched(g, terms)) {
                 if ((type && check_type(g, type, obstacles) < 0) ||
                     check_alone(g, terms, obstacles) < 0 ||
+                    check_off_vfio(g, terms, obstacles) < 0 ||
                     find_moves(g, terms, retype, rebind, force, &moves, obstacles) < 0)
                         return -ENOMEM;
                 if (obstacles->n == known &&

@@ -39,6 +39,9 @@ char *obstacles_describe(const Obstacles *o, bool named);
 int plan_claim(const Group *g, const Owner *owner, const Terms *terms, uid_t node_uid, bool force,
                Plan *ret, Obstacles *obstacles);
 
+/* What the host had is unknown, and nobody has said that a guess will do: no way back ends without a
+ * person. */
+bool group_awaits_person(const Group *g);
 /* Does a way back of this group end in quarantine? */
 bool plan_keeps(const Group *g, const Policy *policy);
 /* The steps that put back what the group's record says or, if the policy keeps it, that claim and

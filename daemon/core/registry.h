@@ -68,6 +68,8 @@ typedef struct Request {
 const char *terms_driver(const Terms *t, const Device *d);
 /* The terms with the devices that they are for. Points into the request. */
 Terms request_terms(const Request *r);
+/* Copies of these, for a request of which nothing else is known. 0 or -ENOMEM. */
+int request_take_terms(Request *r, const Owner *owner, const Terms *terms);
 void request_clear(Request *r);
 /* Replaces *to. 0 or -ENOMEM. */
 int request_copy(Request *to, const Request *from);
@@ -81,6 +83,7 @@ int request_validate(const Request *r, Fault *fault);
 /* What the host had before the first lease on the device's group. */
 typedef struct HostRecord {
         bool valid;
+        bool unknown; /* it was lost: only the kernel can say which driver the device should have */
         char *driver;
         char *driver_override;
         unsigned num_vfs;
@@ -139,6 +142,7 @@ struct Group {
         bool give_back;    /* a way back that ends at the host whatever the policy says */
         bool cleaned;      /* draining: what quarantine asks for is done */
         bool requarantine; /* the claim began in quarantine, and ends there if it fails */
+        bool guess;  /* whose record is unknown may go to the driver that the kernel chooses */
         bool rebind; /* the VFIO binding is, or may be, that of another owner than the present one */
         struct Claim *pending; /* quarantined: whose claim is being prepared */
         char *waits_for;       /* what a draining, failed or lost group waits for, for people */
@@ -276,15 +280,20 @@ int registry_check_at(Registry *r, const Request *request, unsigned long long se
  * registry_adopt_lease() keeps the id. A lease that held a right is active or activating again as
  * its groups are owned or not; if a device or group of it is no longer there or serves other
  * terms, it comes back as lost. -EINVAL for a malformed id, -EEXIST for one that is taken.
+ * registry_adopt_unrecorded(): for a group of which there is no record any more, though a lease or something
+ * else says that it is not free: state owned, or lost with the reason why. What the host had is unknown.
  * registry_adopt_done(): groups that no lease counts on are drained.
  */
 int registry_adopt_lease(Registry *r, const char *id, LeaseState state, Request *request,
                          Lease **ret, Changes *c);
 int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *owner,
                          const Terms *terms, uid_t node_uid, const char *recorded_type, Changes *c);
+int registry_adopt_unrecorded(Registry *r, Group *g, const Request *request, const char *lost,
+                              Changes *c);
 /* -EINVAL: the group is not free any more, or its type has been changed. */
 int registry_adopt_owed(Group *g, const char *type);
 int device_set_record(Device *d, const char *driver, const char *driver_override);
+void device_lose_record(Device *d);
 void device_set_vf_record(Device *d, unsigned num_vfs, bool vf_autoprobe);
 /* Of a VF; see HostRecord. */
 int device_set_vf_settings(Device *d, const char *settings);
@@ -338,7 +347,8 @@ int registry_group_give_back(Registry *r, Group *g, Changes *c);
 int registry_group_failed(Registry *r, Group *g, const char *why, Changes *c);
 /* Somebody else changed it: any state but free, failed and lost -> lost, and its leases with it. */
 int registry_group_lost(Registry *r, Group *g, const char *why, Changes *c);
-/* failed or lost -> draining: try again. -EINVAL in other states. */
+/* failed or lost -> draining: try again, and whose record is unknown may go where the kernel wants it.
+ * -EINVAL in other states. */
 int registry_group_retry(Registry *r, Group *g, Changes *c);
 /* failed or lost -> free: what is there now is right, the record is dropped. */
 int registry_group_accept(Registry *r, Group *g, Changes *c);

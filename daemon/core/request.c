@@ -56,6 +56,10 @@ Terms request_terms(const Request *r) {
         return terms;
 }
 
+int request_take_terms(Request *r, const Owner *owner, const Terms *terms) {
+        return owner_copy(&r->owner, owner) < 0 ? -ENOMEM : terms_copy(&r->terms, terms);
+}
+
 void request_clear(Request *r) {
         (void)strv_free(r->devices);
         request_drop_choices(r);

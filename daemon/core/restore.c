@@ -27,6 +27,27 @@ static const char *reset_method(const Group *g, const Device *d, const Policy *p
         return str_eq(method, "none") ? NULL : method;
 }
 
+bool group_awaits_person(const Group *g) {
+        for (const Device *d = g->devices; !g->guess && d; d = d->next)
+                if (d->record.unknown)
+                        return true;
+        return false;
+}
+
+/* The kernel chooses, once, among the drivers that are not the lease's. */
+static void move_unknown(const Group *g, const Device *d, const Policy *policy, Move *m) {
+        const DeviceFacts *f = &d->facts;
+        bool leased = driver_is_vfio(f->driver) ||
+                      (f->driver && str_eq(f->driver, terms_driver(&g->terms, d)));
+
+        m->device = d;
+        m->set_override = !str_empty(f->driver_override);
+        m->unbind = leased && !d->probed;
+        m->probe = (m->unbind || str_empty(f->driver)) && !d->probed;
+        if (m->unbind && driver_is_vfio(f->driver))
+                m->reset = reset_method(g, d, policy);
+}
+
 static void move_back(const Group *g, const Device *d, const Policy *policy, Move *m) {
         const DeviceFacts *f = &d->facts;
         const HostRecord *was = &d->record;
@@ -143,16 +164,18 @@ static int plan_close(Plan *p, const Group *g, const Moves *moves, bool *ret_cla
         return plan_group_step(p, g, STEP_WAIT_CLOSED, NULL, NULL);
 }
 
-/* Quarantine is for what user space had, is on VFIO, and stands beside no kernel driver. */
-bool plan_keeps(const Group *g, const Policy *policy) {
+/* What user space had, is on VFIO, and stands beside no kernel driver. */
+static bool group_can_be_kept(const Group *g) {
         bool on_vfio = false;
 
-        if (g->give_back || !g->recorded || g->terms.kind != OWNER_KIND_USER ||
-            g->terms.pf /* VFs that go with their lease */ || !policy_for_group(policy, g).keep)
-                return false;
         for (const Device *d = g->devices; d; d = d->next)
                 on_vfio = on_vfio || driver_is_vfio(d->facts.driver);
-        return on_vfio && group_is_viable(g);
+        return g->recorded && g->terms.kind == OWNER_KIND_USER && on_vfio && group_is_viable(g);
+}
+
+bool plan_keeps(const Group *g, const Policy *policy) {
+        return !g->give_back && !g->terms.pf /* VFs that go with their lease */ &&
+               policy_for_group(policy, g).keep && group_can_be_kept(g);
 }
 
 /* Claimed and clean, on VFIO: ready for the next owner in user space. */
@@ -207,6 +230,14 @@ static int plan_evict(Plan *p, const Group *g, const Policy *policy) {
         return 0;
 }
 
+/* As far as it goes without knowing what the host had: nobody has access, and what can be is claimed
+ * and clean. */
+static int plan_halt(Plan *p, const Group *g, const Policy *policy) {
+        if (group_can_be_kept(g))
+                return plan_quarantine(p, g, policy);
+        return g->kept == KEPT_CLAIM ? 0 : plan_end_access(p, g, true);
+}
+
 int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
         const char *now = group_type(g), *type = NULL;
         _cleanup_moves_ Moves moves = {};
@@ -222,8 +253,8 @@ int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
                 p = PLAN_NULL;
                 return 0;
         }
-        if (plan_keeps(g, policy)) {
-                if (plan_quarantine(&p, g, policy) < 0)
+        if (plan_keeps(g, policy) || group_awaits_person(g)) {
+                if (plan_halt(&p, g, policy) < 0)
                         return -ENOMEM;
                 *ret = p;
                 p = PLAN_NULL;
@@ -232,7 +263,8 @@ int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
         if (moves_init(&moves, g) < 0)
                 return -ENOMEM;
         for (const Device *d = g->devices; g->recorded && d; d = d->next)
-                move_back(g, d, policy, &moves.items[moves.n++]);
+                (d->record.unknown ? move_unknown : move_back)(g, d, policy,
+                                                               &moves.items[moves.n++]);
         if (g->recorded && now && !str_empty(g->recorded_type) && !str_eq(now, g->recorded_type) &&
             !type_is_owed(g, &moves))
                 type = g->recorded_type;

@@ -100,11 +100,24 @@ void gate_apply_policy(Manager *m) {
         gate_look(m);
 }
 
+static int load(Manager *m, Device *d) {
+        _cleanup_(strv_freep) char **messages = NULL;
+        int r = ledger_load(m->gate->ledger, d, &messages);
+
+        for (char **message = messages; message && *message; message++)
+                log_warning("%s", *message);
+        if (messages)
+                log_warning("Who had %s last is not known any more: if policy wants it clean it is held "
+                            "back until an administrator marks it clean",
+                            d->facts.name);
+        return r;
+}
+
 void gate_device_seen(Manager *m, Device *d, bool new_device) {
         int r = 0;
 
         if (new_device)
-                r = ledger_load(m->gate->ledger, d);
+                r = load(m, d);
         if (r < 0 && r != -ENOMEM) {
                 log_error("Who had %s last cannot be read (%s): it is held back until an "
                           "administrator marks it clean",

@@ -27,6 +27,7 @@ struct Holder {
         KernelOp *op;                /* STEP_WAIT_CLOSED of an expired lease */
         size_t closed;               /* how many of its groups have been found closed */
         unsigned failures;           /* of the op, in a row */
+        const char *reason;          /* why it ends when its files are closed */
 };
 
 static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata);
@@ -86,7 +87,7 @@ static int wait_closed(Holder *h) {
         while (h->closed < h->l->n_groups && h->l->groups[h->closed]->count > 1)
                 h->closed++;
         if (h->closed >= h->l->n_groups) {
-                end_or_log(h, "expired");
+                end_or_log(h, h->reason);
                 return 0;
         }
         step.group = h->l->groups[h->closed]->id;
@@ -102,7 +103,7 @@ static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
 
         if (h->l->state == LEASE_FAILED || h->l->state == LEASE_LOST ||
             h->l->request.terms.kind != OWNER_KIND_USER || h->l->state == LEASE_ACTIVATING) {
-                end_or_log(h, "expired");
+                end_or_log(h, h->reason);
                 return 0;
         }
         if (registry_lease_set_state(h->m->registry, h->l, LEASE_UNCONFIRMED, &c))
@@ -194,7 +195,7 @@ int holder_new(Manager *m, Lease *l, int fd) {
 
         if (!h)
                 return -ENOMEM;
-        *h = (Holder){ .m = m, .l = l, .fd = -EBADF };
+        *h = (Holder){ .m = m, .l = l, .fd = -EBADF, .reason = "expired" };
         l->userdata = h;
         r = holder_set_fd(l, l->request.holder, fd);
         if (r >= 0)
@@ -230,6 +231,16 @@ static int on_found_dead(sd_event_source *source, void *userdata) {
         return 0;
 }
 
+/* Whether the holder lives cannot be told. Nothing is taken from him while he has files open. */
+static int lifeline_is_gone(Holder *h) {
+        log_warning("The lifeline of lease %s is gone: it lasts as long as its files are open",
+                    h->l->id);
+        h->reason = "holder-died";
+        h->expiry = sd_event_source_disable_unref(h->expiry);
+        return sd_event_add_time_relative(h->m->event, &h->expiry, CLOCK_BOOTTIME, 0, 0, on_expiry,
+                                          h);
+}
+
 int holder_restore(Manager *m, Lease *l) {
         _cleanup_close_ int fd = -EBADF;
         Holder *h;
@@ -246,6 +257,8 @@ int holder_restore(Manager *m, Lease *l) {
                 return r;
         TAKE_FD(fd);
         h = l->userdata;
+        if (found == -ENOENT)
+                return lifeline_is_gone(h);
         /* died while nobody watched */
         return found < 0 ? sd_event_add_defer(m->event, &h->watch, on_found_dead, h) : 0;
 }

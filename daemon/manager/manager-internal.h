@@ -137,6 +137,14 @@ void vfs_end(Manager *m);
 /* recover.c */
 int manager_recover(Manager *m);
 
+/* salvage.c: what is known all the same where a record was set aside */
+/* A lease says that these groups are its own: those without a record are, if they look like it. */
+int salvage_groups(Manager *m, const Request *request, Changes *c);
+/* A lease whose record is gone: it is what the groups say that list it. */
+int salvage_lease(Manager *m, const char *id, const StoredState *state, Changes *c);
+/* A group whose record is gone, named after a device. If it is still free after all that: it is lost. */
+int salvage_group(Manager *m, const char *device, Changes *c);
+
 /* acquire.c */
 /* The turn of a lease that is queued. What stands in its way fails the lease. */
 int manager_grant(Manager *m, Lease *l);

@@ -30,6 +30,10 @@ static int adopt_records(Manager *m, Group *g, StoredGroup *stored) {
 
                 if (!d || d->group != g)
                         continue;
+                if (record->unknown) {
+                        device_lose_record(d);
+                        continue;
+                }
                 r = device_set_record(d, record->driver, record->driver_override);
                 if (r == 0)
                         r = device_set_vf_settings(d, record->vf_settings);
@@ -74,6 +78,7 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
         g->give_back = stored->give_back;
         g->requarantine = stored->requarantine;
         g->rebind = stored->rebind;
+        g->guess = stored->guess;
         if (r == 0 && stored->waits_for)
                 r = registry_group_set_waits_for(g, stored->waits_for, c);
         return r;
@@ -88,6 +93,11 @@ static int adopt_lease(Manager *m, StoredLease *stored, Changes *c) {
                            stored->id);
                 r = store_remove_lifeline(m->store, stored->id);
                 return r < 0 ? r : store_remove_lease(m->store, stored->id);
+        }
+        if (lease_state_is_alive(stored->state)) {
+                r = salvage_groups(m, &stored->request, c);
+                if (r < 0)
+                        return r;
         }
         r = registry_adopt_lease(m->registry, stored->id, stored->state, &stored->request, &l, c);
         if (r == -EINVAL || r == -EEXIST) {
@@ -139,6 +149,10 @@ int manager_recover(Manager *m) {
                 r = adopt_group(m, &state.groups[i], &c);
         for (size_t i = 0; r == 0 && i < state.n_leases; i++)
                 r = adopt_lease(m, &state.leases[i], &c);
+        for (char **id = state.damaged_leases; r == 0 && id && *id; id++)
+                r = salvage_lease(m, *id, &state, &c);
+        for (char **key = state.damaged_groups; r == 0 && key && *key; key++)
+                r = salvage_group(m, *key, &c);
         if (r == 0)
                 r = switch_adopt_files(m, &c);
         if (r == 0)

@@ -291,11 +291,28 @@ static int switch_finish_claim(Switch *s) {
         return 0;
 }
 
+/* It is as clean as it can be, but where it belongs only a person can say. */
+static int switch_halt(Switch *s) {
+        static const char why[] =
+                "what the host had is not known any more, as its record was damaged: Retry gives its "
+                "devices to the drivers that the kernel chooses, Accept leaves them as they are";
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r = registry_group_failed(s->m->registry, s->g, why, &c);
+
+        if (r < 0)
+                return r;
+        switch_stop(s);
+        (void)manager_commit(s->m, &c); /* a failed write is logged */
+        return 0;
+}
+
 static int switch_finish_restore(Switch *s) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         _cleanup_plan_ Plan left = PLAN_NULL;
         int r;
 
+        if (group_awaits_person(s->g) && !plan_keeps(s->g, s->m->policy))
+                return switch_halt(s);
         s->g->cleaned = s->g->kept == KEPT_CLAIM;
         /* what is still to do, by what the kernel shows now */
         r = plan_restore(s->g, s->m->policy, &left);

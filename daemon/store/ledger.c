@@ -7,13 +7,16 @@
 #include <sys/stat.h>
 
 #include "shared/step-json.h"
+#include "store/damage.h"
 #include "util/json.h"
 #include "util/strings.h"
 
 #define LEDGER_VERSION 1
+#define FILE_MAX       4096
 
 struct Ledger {
         int dir;
+        char *path;
 };
 
 int ledger_open(const char *folder, Ledger **ret) {
@@ -27,8 +30,9 @@ int ledger_open(const char *folder, Ledger **ret) {
             (mkdir(path, 0700) < 0 && errno != EEXIST))
                 return -errno;
         l->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (l->dir < 0)
+        if (l->dir < 0 || (mkdirat(l->dir, "damaged", 0700) < 0 && errno != EEXIST))
                 return -errno;
+        l->path = TAKE_PTR(path);
         *ret = TAKE_PTR(l);
         return 0;
 }
@@ -37,6 +41,7 @@ Ledger *ledger_free(Ledger *l) {
         if (!l)
                 return NULL;
         safe_close(l->dir);
+        free(l->path);
         free(l);
         return NULL;
 }
@@ -67,25 +72,40 @@ static json_object *use_to_json(const Device *d) {
 }
 
 static int write_file(int dir, const char *name, const char *text) {
-        _cleanup_free_ char *temporary = str_format("%s.new", name);
-        _cleanup_close_ int fd = -EBADF;
         size_t size = strlen(text);
+        _cleanup_close_ int fd = -EBADF;
         ssize_t n;
 
-        if (!temporary)
-                return -ENOMEM;
-        fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+                    0600);
         if (fd < 0)
                 return -errno;
         n = write(fd, text, size);
-        if (n >= 0 && (size_t)n == size && renameat(dir, temporary, dir, name) == 0)
-                return 0;
-        n = n < 0 || (size_t)n == size ? -errno : -ENOSPC;
-        (void)unlinkat(dir, temporary, 0);
-        return (int)n;
+        if (n < 0)
+                return -errno;
+        return (size_t)n == size ? 0 : -ENOSPC;
 }
 
-int ledger_save(Ledger *l, const Device *d) {
+/* Writes to a temporary name and renames. why: what is there is damaged, and is set aside in the same
+ * instant, as without a record the device would count as clean. */
+static int replace_file(const Folder *f, const char *name, const char *text, const char *why) {
+        _cleanup_free_ char *temporary = str_format("%s.new", name);
+        int r;
+
+        if (!temporary)
+                return -ENOMEM;
+        r = expect_file(f, temporary);
+        if (r == 0)
+                r = write_file(f->fd, temporary, text);
+        if (r == 0 && renameat2(f->fd, temporary, f->fd, name, why ? RENAME_EXCHANGE : 0) < 0)
+                r = -errno;
+        if (r == 0)
+                return why ? set_aside(f, temporary, why) : 0;
+        (void)unlinkat(f->fd, temporary, 0);
+        return r;
+}
+
+static int save(const Folder *f, const Device *d, const char *why) {
         _cleanup_free_ char *name = str_format("%s.json", d->facts.name);
         _cleanup_json_ json_object *o = NULL;
         const char *text;
@@ -93,40 +113,25 @@ int ledger_save(Ledger *l, const Device *d) {
         if (!name)
                 return -ENOMEM;
         if (!d->use.valid)
-                return unlinkat(l->dir, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+                return unlinkat(f->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
         o = use_to_json(d);
         text = o ? json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN) : NULL;
-        return text ? write_file(l->dir, name, text) : -ENOMEM;
+        return text ? replace_file(f, name, text, why) : -ENOMEM;
 }
 
-static int read_file(int dir, const char *name, json_object **ret) {
-        _cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        char text[4096];
-        ssize_t n;
+int ledger_save(Ledger *l, const Device *d) {
+        _cleanup_(strv_freep) char **messages =
+                NULL; /* of what was in the way of the temporary name */
+        const Folder f = { .fd = l->dir, .path = l->path, .messages = &messages };
 
-        if (fd < 0)
-                return errno == ENOENT ? 0 : -errno;
-        n = read(fd, text, sizeof(text) - 1);
-        if (n < 0)
-                return -errno;
-        text[n] = '\0';
-        *ret = json_tokener_parse(text);
-        return json_object_is_type(*ret, json_type_object) ? 1 : -EBADMSG;
+        return save(&f, d, NULL);
 }
 
-int ledger_load(Ledger *l, Device *d) {
-        _cleanup_free_ char *name = str_format("%s.json", d->facts.name), *id = identity(d);
+static int parse(json_object *o, Device *d, const char *id) {
         unsigned long long version, uid, reset;
-        _cleanup_json_ json_object *o = NULL;
-        const char *owner;
+        const char *owner = json_get_string(o, "owner");
         int r;
 
-        if (!name || !id)
-                return -ENOMEM;
-        r = read_file(l->dir, name, &o);
-        if (r <= 0)
-                return r;
-        owner = json_get_string(o, "owner");
         if (json_get_uint(o, "version", LEDGER_VERSION, &version) < 0 || !owner ||
             !json_get_string(o, "id") || json_get_uint(o, "owner-uid", UINT32_MAX, &uid) < 0 ||
             json_get_uint(o, "reset", 1, &reset) < 0)
@@ -140,4 +145,41 @@ int ledger_load(Ledger *l, Device *d) {
         d->use.reset = reset;
         d->use.valid = true;
         return 0;
+}
+
+/* Whoever it was, it was nobody who may have it again as it is. */
+static int note_unknown(const Folder *f, Device *d, const char *why) {
+        _cleanup_free_ char *message = NULL;
+        int r = str_set(&d->use.owner.name, "an unknown owner");
+
+        if (r < 0)
+                return r;
+        d->use.owner.uid = UINT32_MAX;
+        d->use.valid = true;
+        r = save(f, d, why);
+        if (r == 0 || r == -ENOMEM)
+                return r;
+        message = str_format("%s/%s.json %s; it stays there: %s", f->path, d->facts.name, why,
+                             strerror(-r));
+        return message ? strv_extend(f->messages, message) : -ENOMEM;
+}
+
+int ledger_load(Ledger *l, Device *d, char ***messages) {
+        _cleanup_free_ char *name = str_format("%s.json", d->facts.name), *id = identity(d);
+        const Folder f = { .fd = l->dir, .path = l->path, .messages = messages };
+        const char *why = "cannot be understood";
+        _cleanup_json_ json_object *o = NULL;
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        if (!name || !id)
+                return -ENOMEM;
+        r = read_text(&f, name, FILE_MAX, &text, &why);
+        if (r == -ENOENT)
+                return 0;
+        if (r == 0) {
+                o = json_tokener_parse(text);
+                r = json_object_is_type(o, json_type_object) ? parse(o, d, id) : -EBADMSG;
+        }
+        return r == -EBADMSG ? note_unknown(&f, d, why) : r;
 }

@@ -18,5 +18,6 @@ DEFINE_CLEANUP(Ledger *, ledger_free);
 
 /* Writes what the device remembers, or removes the file if that is nothing. */
 int ledger_save(Ledger *l, const Device *d);
-/* Reads it back. -EBADMSG: there is a record that cannot be understood. */
-int ledger_load(Ledger *l, Device *d);
+/* Reads it back. A record that cannot be understood is set aside below used/damaged, with a message in the
+ * strv, and its place is taken by one of an unknown owner: nobody's device is clean for that. */
+int ledger_load(Ledger *l, Device *d, char ***messages);

@@ -66,6 +66,21 @@ static json_object *names_to_json(char *const *names) {
         return list;
 }
 
+static json_object *lease_ids_to_json(const Group *g) {
+        json_object *list = json_object_new_array();
+
+        for (size_t i = 0; list && i < g->n_leases; i++) {
+                json_object *id = json_object_new_string(g->leases[i]->id);
+
+                if (!id || json_object_array_add(list, id) < 0) {
+                        json_object_put(id);
+                        json_object_put(list);
+                        return NULL;
+                }
+        }
+        return list;
+}
+
 static json_object *choices_to_json(const Request *q) {
         json_object *lists = json_object_new_array();
 
@@ -143,6 +158,8 @@ static json_object *record_to_json(const Device *d) {
         Builder b = builder_new();
 
         put_string(&b, "name", d->facts.name);
+        if (d->record.unknown)
+                put_uint(&b, "unknown", 1);
         put_string(&b, "driver", d->record.driver);
         put_string(&b, "driver-override", d->record.driver_override);
         if (d->facts.total_vfs > 0) {
@@ -200,10 +217,12 @@ json_object *group_to_json(const Group *g, const Step *step) {
         put_uint(&b, "give-back", g->give_back);
         put_uint(&b, "requarantine", g->requarantine);
         put_uint(&b, "rebind", g->rebind);
+        put_uint(&b, "guess", g->guess);
         put_string(&b, "default-domain-type", g->recorded_type);
         put_string(&b, "waits-for", g->waits_for);
         put_uint(&b, "evict", g->evict);
         put(&b, "devices", devices);
+        put(&b, "leases", lease_ids_to_json(g));
         if (step)
                 put(&b, "step", step_to_json(step));
         return builder_finish(&b);
@@ -277,7 +296,7 @@ static int check_version(json_object *o, const char **ret_why) {
 
 static int get_names(json_object *names, char ***ret, const char **ret_why) {
         if (!json_object_is_type(names, json_type_array)) {
-                *ret_why = "names devices wrongly";
+                *ret_why = "lists names wrongly";
                 return -EINVAL;
         }
         for (size_t i = 0; i < json_object_array_length(names); i++) {
@@ -285,7 +304,7 @@ static int get_names(json_object *names, char ***ret, const char **ret_why) {
                 int r;
 
                 if (!json_object_is_type(name, json_type_string)) {
-                        *ret_why = "names a device wrongly";
+                        *ret_why = "has a name that is no text";
                         return -EINVAL;
                 }
                 r = strv_extend(ret, json_object_get_string(name));
@@ -385,6 +404,10 @@ static int get_holder(json_object *o, Request *q, const char **ret_why) {
         if (r == 0)
                 r = get_string(o, "holder-name", false, &q->holder_name, ret_why);
         q->holder_pid = (pid_t)pid;
+        if (r == 0 && q->holder == HOLDER_CONNECTION && str_empty(q->holder_name)) {
+                *ret_why = "does not name the connection that holds it";
+                return -EINVAL;
+        }
         return r;
 }
 
@@ -436,8 +459,8 @@ int stored_lease_from_json(json_object *o, StoredLease *ret, const char **ret_wh
                 r = get_string(o, "id", true, &l.id, ret_why);
         if (r == 0) {
                 l.state = lease_state_from_string(json_get_string(o, "state"));
-                if (l.state < 0) {
-                        *ret_why = "has an unknown state";
+                if (!lease_state_is_alive(l.state) && l.state != LEASE_QUEUED) {
+                        *ret_why = "has a state that no lease is written in";
                         r = -EINVAL;
                 }
         }
@@ -461,6 +484,10 @@ int stored_lease_from_json(json_object *o, StoredLease *ret, const char **ret_wh
                 r = get_waiting(o, &l.request, ret_why);
         if (r == 0)
                 r = get_revocation(o, &l.revocation, ret_why);
+        if (r == 0 && l.state == LEASE_REVOKING && !l.revocation.reason) {
+                *ret_why = "does not say why it is revoked";
+                r = -EINVAL;
+        }
         if (r == 0)
                 r = get_flag(o, "force", &l.request.force, ret_why);
         if (r == 0)
@@ -488,6 +515,8 @@ static int get_record(json_object *o, StoredGroup *g, const char **ret_why) {
         g->n_devices++;
         r = get_string(o, "name", true, &d->name, ret_why);
         if (r == 0)
+                r = get_later_flag(o, "unknown", &d->record.unknown, ret_why);
+        if (r == 0)
                 r = get_string(o, "driver", false, &d->record.driver, ret_why);
         if (r == 0)
                 r = get_string(o, "driver-override", false, &d->record.driver_override, ret_why);
@@ -508,7 +537,8 @@ static int get_records(json_object *o, StoredGroup *g, const char **ret_why) {
         int r = 0;
 
         if (!json_object_object_get_ex(o, "devices", &devices) ||
-            !json_object_is_type(devices, json_type_array)) {
+            !json_object_is_type(devices, json_type_array) ||
+            json_object_array_length(devices) == 0) {
                 *ret_why = "has no devices";
                 return -EINVAL;
         }
@@ -535,6 +565,8 @@ static int get_ownership(json_object *o, StoredGroup *g, const char **ret_why) {
         if (r == 0)
                 r = get_later_flag(o, "rebind", &g->rebind, ret_why);
         if (r == 0)
+                r = get_later_flag(o, "guess", &g->guess, ret_why);
+        if (r == 0)
                 r = get_string(o, "default-domain-type", false, &g->recorded_type, ret_why);
         if (r == 0)
                 r = get_string(o, "waits-for", false, &g->waits_for, ret_why);
@@ -544,7 +576,7 @@ static int get_ownership(json_object *o, StoredGroup *g, const char **ret_why) {
 }
 
 int stored_group_from_json(json_object *o, StoredGroup *ret, const char **ret_why) {
-        json_object *step;
+        json_object *step, *leases;
         StoredGroup g = {};
         int r = check_version(o, ret_why);
 
@@ -562,6 +594,8 @@ int stored_group_from_json(json_object *o, StoredGroup *ret, const char **ret_wh
                                           : get_ownership(o, &g, ret_why);
         if (r == 0)
                 r = get_records(o, &g, ret_why);
+        if (r == 0 && json_object_object_get_ex(o, "leases", &leases))
+                r = get_names(leases, &g.leases, ret_why);
         if (r == 0 && json_object_object_get_ex(o, "step", &step))
                 r = str_set(&g.step, json_object_to_json_string_ext(step, JSON_C_TO_STRING_PLAIN));
         if (r < 0) {
@@ -590,5 +624,6 @@ void stored_group_clear(StoredGroup *g) {
         free(g->recorded_type);
         free(g->owed_type);
         free(g->waits_for);
+        (void)strv_free(g->leases);
         free(g->step);
 }

@@ -6,18 +6,27 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
+#include "store/damage.h"
 #include "store/state-json.h"
 #include "util/strings.h"
 
 #define RESERVE_SIZE (64 * 1024)
+#define FILE_MAX     (1024 * 1024)
+#define SEQUENCE_MAX (1ULL << 62)
 
 struct Store {
-        int dir;
-        int lock;
+        int dir; /* locked */
+        char *path;
         char *boot_id;
         unsigned long long last_seq;
+        char **messages; /* not yet handed out */
 };
+
+static Folder store_folder(Store *s) {
+        return (Folder){ .fd = s->dir, .path = s->path, .messages = &s->messages };
+}
 
 static int read_boot_id(char **ret) {
         char id[64];
@@ -37,36 +46,54 @@ static int read_boot_id(char **ret) {
 /* Fills the space that a full folder would need for the way back. */
 static int store_make_reserve(Store *s) {
         _cleanup_close_ int fd = openat(s->dir, "reserve",
-                                        O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+                                        O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+                                        0600);
 
         if (fd < 0)
                 return -errno;
         return -posix_fallocate(fd, 0, RESERVE_SIZE);
 }
 
+/* A folder that is full already is no reason not to begin: most of what there is to do is giving back. */
+static int store_begin_reserve(Store *s) {
+        const Folder folder = store_folder(s);
+        _cleanup_free_ char *message = NULL;
+        int r;
+
+        r = expect_file(&folder, "reserve");
+        if (r == 0)
+                r = store_make_reserve(s);
+        if (r == -EACCES && unlinkat(s->dir, "reserve", 0) == 0)
+                r = store_make_reserve(s);
+        if (r == 0 || r == -ENOMEM)
+                return r;
+        message = str_format("%s has no room for what ways back may need: %s", s->path,
+                             strerror(-r));
+        return message ? strv_extend(&s->messages, message) : -ENOMEM;
+}
+
 int store_open(const char *dir, Store **ret) {
-        static const char *const folders[] = { "leases", "groups", "lifelines", "damaged" };
+        /* the first one is where what is in the way of the others goes */
+        static const char *const folders[] = { "damaged", "leases", "groups", "lifelines" };
         _cleanup_(store_freep) Store *s = calloc(1, sizeof(Store));
+        Folder folder;
         int r;
 
         if (!s)
                 return -ENOMEM;
-        s->lock = -EBADF;
         s->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (s->dir < 0)
                 return -errno;
-        s->lock = openat(s->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (s->lock < 0)
-                return -errno;
-        if (flock(s->lock, LOCK_EX | LOCK_NB) < 0)
+        if (flock(s->dir, LOCK_EX | LOCK_NB) < 0)
                 return errno == EWOULDBLOCK ? -EBUSY : -errno;
-        r = read_boot_id(&s->boot_id);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++)
-                if (mkdirat(s->dir, folders[i], 0700) < 0 && errno != EEXIST)
-                        return -errno;
-        r = store_make_reserve(s);
+        r = str_set(&s->path, dir);
+        if (r == 0)
+                r = read_boot_id(&s->boot_id);
+        folder = store_folder(s);
+        for (size_t i = 0; r == 0 && i < sizeof(folders) / sizeof(*folders); i++)
+                r = make_folder(&folder, folders[i]);
+        if (r == 0)
+                r = store_begin_reserve(s);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(s);
@@ -76,9 +103,10 @@ int store_open(const char *dir, Store **ret) {
 Store *store_free(Store *s) {
         if (!s)
                 return NULL;
-        safe_close(s->lock);
         safe_close(s->dir);
+        free(s->path);
         free(s->boot_id);
+        strv_free(s->messages);
         free(s);
         return NULL;
 }
@@ -157,20 +185,30 @@ static int store_save_sequence(Store *s, unsigned long long seq) {
         return r;
 }
 
-static int store_load_sequence(Store *s, unsigned long long *ret) {
-        _cleanup_close_ int fd = openat(s->dir, "sequence", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        char text[32];
-        ssize_t n;
+/* Leases are made more slowly than one each microsecond: no number since the boot was that high. */
+static unsigned long long sequence_beyond_all(void) {
+        struct timespec now;
 
-        if (fd < 0)
-                return errno == ENOENT ? 0 : -errno;
-        n = read(fd, text, sizeof(text) - 1);
-        if (n < 0)
-                return -errno;
-        text[n] = '\0';
-        (void)parse_u64(text, 10, ret); /* a damaged one is as good as none */
-        s->last_seq = *ret;
-        return 0;
+        (void)clock_gettime(CLOCK_BOOTTIME, &now); /* cannot fail */
+        return (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000;
+}
+
+static int store_load_sequence(Store *s) {
+        const Folder folder = store_folder(s);
+        const char *why = "is not a number";
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = read_text(&folder, "sequence", 31, &text, &why);
+        if (r == -ENOENT)
+                return 0;
+        if (r == 0 && (parse_u64(text, 10, &s->last_seq) < 0 || s->last_seq > SEQUENCE_MAX))
+                r = -EBADMSG;
+        if (r != -EBADMSG)
+                return r;
+        s->last_seq = 0;
+        r = set_aside(&folder, "sequence", why);
+        return r < 0 ? r : store_save_sequence(s, sequence_beyond_all());
 }
 
 int store_save_lease(Store *s, const Lease *l) {
@@ -251,6 +289,8 @@ int store_reopen_lifeline(Store *s, const char *id, int *ret_read) {
 
         if (!path)
                 return -ENOMEM;
+        if (faccessat(s->dir, path, R_OK | W_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == EACCES)
+                (void)fchmodat(s->dir, path, 0600, 0);
         reader = openat(s->dir, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
         if (reader < 0)
                 return -errno;
@@ -271,24 +311,14 @@ int store_remove_lifeline(Store *s, const char *id) {
 
 /* loading */
 
-/* Moves a file that cannot be used out of the way, so that a person can look at it. */
-static int store_set_aside(Store *s, const char *folder, const char *name, const char *why,
-                           char ***messages) {
-        _cleanup_free_ char *from = str_format("%s/%s", folder, name);
-        _cleanup_free_ char *to = str_format("damaged/%s-%s", folder, name);
-        _cleanup_free_ char *message = NULL;
+typedef struct Loader {
+        const char *folder;
+        /* -EINVAL: it is damaged */
+        int (*load)(StoredState *state, json_object *o, const char *name, const char **ret_why);
+        char ***damaged; /* the names of those that are, without suffix */
+} Loader;
 
-        if (!from || !to)
-                return -ENOMEM;
-        if (renameat(s->dir, from, s->dir, to) < 0)
-                return -errno;
-        message = str_format("%s: %s; set aside as %s", from, why, to);
-        return message ? strv_extend(messages, message) : -ENOMEM;
-}
-
-typedef int (*LoadOne)(StoredState *state, json_object *o, const char **ret_why);
-
-static int load_lease(StoredState *state, json_object *o, const char **ret_why) {
+static int load_lease(StoredState *state, json_object *o, const char *name, const char **ret_why) {
         StoredLease *longer, lease;
         int r;
 
@@ -296,16 +326,18 @@ static int load_lease(StoredState *state, json_object *o, const char **ret_why) 
         if (r < 0)
                 return r;
         longer = realloc(state->leases, (state->n_leases + 1) * sizeof(StoredLease));
-        if (!longer) {
+        if (longer)
+                state->leases = longer;
+        if (!longer || !str_eq(lease.id, name)) {
                 stored_lease_clear(&lease);
-                return -ENOMEM;
+                *ret_why = "is of another lease";
+                return longer ? -EINVAL : -ENOMEM;
         }
-        longer[state->n_leases++] = lease;
-        state->leases = longer;
+        state->leases[state->n_leases++] = lease;
         return 0;
 }
 
-static int load_group(StoredState *state, json_object *o, const char **ret_why) {
+static int load_group(StoredState *state, json_object *o, const char *name, const char **ret_why) {
         StoredGroup *longer, group;
         int r;
 
@@ -313,52 +345,71 @@ static int load_group(StoredState *state, json_object *o, const char **ret_why) 
         if (r < 0)
                 return r;
         longer = realloc(state->groups, (state->n_groups + 1) * sizeof(StoredGroup));
-        if (!longer) {
+        if (longer)
+                state->groups = longer;
+        if (!longer || !str_eq(group.key, name)) {
                 stored_group_clear(&group);
-                return -ENOMEM;
+                *ret_why = "is of another group";
+                return longer ? -EINVAL : -ENOMEM;
         }
-        longer[state->n_groups++] = group;
-        state->groups = longer;
+        state->groups[state->n_groups++] = group;
         return 0;
 }
 
-static int store_load_file(Store *s, const char *folder, const char *name, LoadOne load,
-                           StoredState *state) {
-        _cleanup_free_ char *path = str_format("%s/%s", folder, name), *message = NULL;
+/* 1: of an earlier boot. -EINVAL: damaged. */
+static int parse_file(Store *s, const char *text, json_object **ret, const char **ret_why) {
+        json_tokener *tokener = json_tokener_new();
+        const char *boot_id;
+
+        if (!tokener)
+                return -ENOMEM;
+        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+        *ret = json_tokener_parse_ex(tokener, text, -1);
+        json_tokener_free(tokener);
+        *ret_why = "is not JSON";
+        if (!*ret)
+                return -EINVAL;
+        boot_id = json_get_string(*ret, "boot-id");
+        *ret_why = "does not say of which boot it is";
+        return !boot_id ? -EINVAL : strcmp(boot_id, s->boot_id) != 0;
+}
+
+static int store_drop_file(Store *s, const char *path) {
+        _cleanup_free_ char *message = str_format("%s/%s is of an earlier boot; dropped", s->path,
+                                                  path);
+
+        if (!message || strv_extend(&s->messages, message) < 0)
+                return -ENOMEM;
+        return unlinkat(s->dir, path, 0) < 0 ? -errno : 0;
+}
+
+static int store_load_file(Store *s, const Loader *loader, const char *name, StoredState *state) {
+        _cleanup_free_ char *path = str_format("%s/%s.json", loader->folder, name), *text = NULL;
+        const Folder folder = store_folder(s);
         _cleanup_json_ json_object *o = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        const char *why = "is not JSON", *boot_id;
+        const char *why = NULL;
         int r;
 
         if (!path)
                 return -ENOMEM;
-        fd = openat(s->dir, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (fd < 0)
-                return -errno;
-        o = json_object_from_fd(fd);
-        if (!o)
-                return store_set_aside(s, folder, name, why, &state->messages);
-        boot_id = json_get_string(o, "boot-id");
-        if (boot_id && strcmp(boot_id, s->boot_id) != 0) {
-                message = str_format("%s: of an earlier boot; dropped", path);
-                if (!message)
-                        return -ENOMEM;
-                r = strv_extend(&state->messages, message);
-                if (r < 0)
-                        return r;
-                return unlinkat(s->dir, path, 0) < 0 ? -errno : 0;
-        }
-        r = load(state, o, &why);
-        return r == -EINVAL ? store_set_aside(s, folder, name, why, &state->messages) : r;
+        r = read_text(&folder, path, FILE_MAX, &text, &why);
+        if (r == 0)
+                r = parse_file(s, text, &o, &why);
+        if (r > 0)
+                return store_drop_file(s, path);
+        if (r == 0)
+                r = loader->load(state, o, name, &why);
+        if (r != -EINVAL && r != -EBADMSG)
+                return r;
+        r = set_aside(&folder, path, why);
+        return r < 0 ? r : strv_extend(loader->damaged, name);
 }
 
 static int store_list(Store *s, const char *folder, char ***ret) {
-        _cleanup_(strv_freep) char **names = NULL;
+        int fd = openat(s->dir, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
         struct dirent *entry;
         DIR *dir;
-        int fd, r = 0;
 
-        fd = openat(s->dir, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
         dir = fdopendir(fd);
@@ -367,45 +418,72 @@ static int store_list(Store *s, const char *folder, char ***ret) {
                 return -ENOMEM;
         }
         while (r == 0 && (entry = readdir(dir)))
-                if (entry->d_name[0] != '.')
-                        r = strv_extend(&names, entry->d_name);
+                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                        r = strv_extend(ret, entry->d_name);
         (void)closedir(dir);
-        if (r == 0)
-                *ret = TAKE_PTR(names);
         return r;
 }
 
-static int store_load_folder(Store *s, const char *folder, LoadOne load, StoredState *state) {
+static bool take_suffix(char *name, const char *suffix) {
+        size_t length = strlen(name), n = strlen(suffix);
+
+        if (length <= n || strcmp(name + length - n, suffix) != 0)
+                return false;
+        name[length - n] = '\0';
+        return true;
+}
+
+/* What no file of ours is called; or a write that was cut off. */
+static int store_sweep(Store *s, const char *in, const char *name) {
+        _cleanup_free_ char *path = str_format("%s/%s", in, name), *stem = strdup(name);
+        const Folder folder = store_folder(s);
+
+        if (!path || !stem)
+                return -ENOMEM;
+        if (take_suffix(stem, ".json.new") && unlinkat(s->dir, path, 0) == 0)
+                return 0;
+        return set_aside(&folder, path, "is no file of this daemon");
+}
+
+static int store_load_folder(Store *s, const Loader *loader, StoredState *state) {
         _cleanup_(strv_freep) char **names = NULL;
+        int r;
+
         /* names first: loading renames and removes */
-        int r = store_list(s, folder, &names);
-
-        for (char **name = names; r == 0 && name && *name; name++) {
-                size_t length = strlen(*name);
-
-                if (length > 5 && strcmp(*name + length - 5, ".json") == 0)
-                        r = store_load_file(s, folder, *name, load, state);
-                else
-                        r = store_unlink(s, folder, *name, ""); /* a write that was cut off */
-        }
+        r = store_list(s, loader->folder, &names);
+        for (char **name = names; r == 0 && name && *name; name++)
+                r = take_suffix(*name, ".json") ? store_load_file(s, loader, *name, state)
+                                                : store_sweep(s, loader->folder, *name);
         return r;
 }
 
-static const StoredLease *find_lease(const StoredState *state, const char *id) {
+static bool state_has_lease(const StoredState *state, const char *id) {
         for (size_t i = 0; i < state->n_leases; i++)
                 if (str_eq(state->leases[i].id, id))
-                        return &state->leases[i];
-        return NULL;
+                        return true;
+        return strv_contains(state->damaged_leases, id);
 }
 
-/* Of leases that never got a file, or none that can be read. */
-static int store_drop_lifelines(Store *s, const StoredState *state) {
+/* Those of leases that are no more, and what is no lifeline. */
+static int store_sweep_lifelines(Store *s, const StoredState *state) {
         _cleanup_(strv_freep) char **names = NULL;
-        int r = store_list(s, "lifelines", &names);
+        const Folder folder = store_folder(s);
+        int r;
 
-        for (char **name = names; r == 0 && name && *name; name++)
-                if (!find_lease(state, *name))
-                        r = store_remove_lifeline(s, *name);
+        r = store_list(s, "lifelines", &names);
+        for (char **name = names; r == 0 && name && *name; name++) {
+                _cleanup_free_ char *path = str_format("lifelines/%s", *name);
+                struct stat st;
+
+                if (!path)
+                        return -ENOMEM;
+                if (fstatat(s->dir, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                        r = -errno;
+                else if (!S_ISFIFO(st.st_mode))
+                        r = set_aside(&folder, path, "is no FIFO");
+                else if (!state_has_lease(state, *name) && unlinkat(s->dir, path, 0) < 0)
+                        r = -errno;
+        }
         return r;
 }
 
@@ -419,20 +497,21 @@ static int compare_leases(const void *a, const void *b) {
 
 int store_load(Store *s, StoredState *ret) {
         _cleanup_stored_state_ StoredState state = {};
+        const Loader leases = { "leases", load_lease, &state.damaged_leases };
+        const Loader groups = { "groups", load_group, &state.damaged_groups };
         int r;
 
-        r = store_load_sequence(s, &state.last_seq);
+        r = store_load_sequence(s);
+        if (r == 0)
+                r = store_load_folder(s, &leases, &state);
+        if (r == 0)
+                r = store_load_folder(s, &groups, &state);
+        if (r == 0)
+                r = store_sweep_lifelines(s, &state);
         if (r < 0)
                 return r;
-        r = store_load_folder(s, "leases", load_lease, &state);
-        if (r < 0)
-                return r;
-        r = store_load_folder(s, "groups", load_group, &state);
-        if (r < 0)
-                return r;
-        r = store_drop_lifelines(s, &state);
-        if (r < 0)
-                return r;
+        state.last_seq = s->last_seq;
+        state.messages = TAKE_PTR(s->messages);
         if (state.n_leases > 0)
                 qsort(state.leases, state.n_leases, sizeof(StoredLease), compare_leases);
         *ret = state;
@@ -447,6 +526,8 @@ void stored_state_clear(StoredState *s) {
         for (size_t i = 0; i < s->n_groups; i++)
                 stored_group_clear(&s->groups[i]);
         free(s->groups);
+        strv_free(s->damaged_leases);
+        strv_free(s->damaged_groups);
         strv_free(s->messages);
         *s = (StoredState){};
 }

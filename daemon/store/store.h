@@ -4,7 +4,6 @@
 /*
  * What must survive a restart of the daemon, below its run-time folder:
  *
- *   lock                    held by the running daemon
  *   leases/<id>.json        one file per lease
  *   groups/<device>.json    one file per group that is not free, named after its first recorded
  *                           device (group numbers change): what the host had, what is intended,
@@ -14,8 +13,9 @@
  *   sequence                the number of the youngest lease: ids are not used again
  *   reserve                 space given up when the folder is full, so that a way back can
  *                           always be written
- *   damaged/                files that could not be understood, set aside
+ *   damaged/                what could not be understood, set aside
  *
+ * The folder itself is locked (flock) by the running daemon.
  * Every file is written to a temporary name and renamed, and carries the boot id: state of an
  * earlier boot means nothing and is dropped. The folder is memory (tmpfs), nothing is synced.
  * All functions return 0 or a negative errno.
@@ -45,14 +45,15 @@ typedef struct StoredGroup {
         Owner owner;
         Terms terms;
         uid_t node_uid;
-        bool give_back, requarantine, rebind;
+        bool give_back, requarantine, rebind, guess;
         char *recorded_type;
         char *owed_type; /* GROUP_FREE, which has only this and the names of its devices */
         char *waits_for;
         bool evict;
         StoredDevice *devices;
         size_t n_devices;
-        char *step; /* the one under way when it was written, for the log; may be NULL */
+        char **leases; /* the ids of those that counted on it */
+        char *step;    /* the one under way when it was written, for the log; may be NULL */
 } StoredGroup;
 
 typedef struct StoredState {
@@ -61,7 +62,9 @@ typedef struct StoredState {
         StoredGroup *groups;
         size_t n_groups;
         unsigned long long last_seq; /* of any lease there ever was */
-        char **messages;             /* files that were set aside or dropped, for the log */
+        char **damaged_leases;       /* ids of leases whose files were set aside */
+        char **damaged_groups;       /* keys of groups whose files were */
+        char **messages;             /* what was set aside or dropped, for the log */
 } StoredState;
 
 void stored_state_clear(StoredState *s);

@@ -411,6 +411,7 @@ static const struct {
           "mlx5_vfio_pci",
           { { A, 1, "e1000e" } },
           { { A }, USER, .driver = "mlx5_vfio_pci" } },
+        { "on-vfio-driver", "name the kernel driver", { { A, 1, "vfio-pci" } }, { { A }, DMA_API } },
         { "vfs-enabled", "has 4 virtual", { { A, 1, "igb", .num_vfs = 4 } }, { { A }, USER } },
         { "vfs-enabled",
           "has 4 virtual",

@@ -343,6 +343,8 @@ static void advance_claim(Model *m, unsigned group) {
                 g->planned = true;
                 if (o.n > 0) {
                         assert_true(str_eq(o.items[0].code, "joined-late") ||
+                                    (str_eq(o.items[0].code, "on-vfio-driver") &&
+                                     real->terms.kind == OWNER_KIND_DMA_API) ||
                                     (str_eq(o.items[0].code, "private-domain-needs-single-device") &&
                                      real->terms.kind == OWNER_KIND_PRIVATE_DOMAIN));
                         claim_failed(m, group);

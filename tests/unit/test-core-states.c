@@ -546,6 +546,46 @@ static void test_adopt_refuses(void **state) {
         assert_int_equal(registry_group(w.r, 1)->state, GROUP_OWNED);
 }
 
+/* Without a record a group is nobody else's, and no way back ends at a guess unless a person says so. */
+static void test_unrecorded(void **state) {
+        _cleanup_request_ Request q = request_make((RequestSpec){ { A }, USER });
+        _cleanup_plan_ Plan halt = PLAN_NULL, back = PLAN_NULL;
+        Lease *l = NULL;
+        _cleanup_world_ World w;
+        Group *g, *lost;
+
+        host_init(&w);
+        g = registry_group(w.r, 1);
+        lost = registry_group(w.r, 2);
+        world_rebind(&w, A, "vfio-pci");
+        assert_int_equal(registry_adopt_unrecorded(w.r, g, &q, NULL, &w.c), 0);
+        assert_int_equal(registry_adopt_unrecorded(w.r, g, &q, NULL, &w.c), -EINVAL);
+        assert_int_equal(registry_adopt_unrecorded(w.r, lost, &q, "damaged", &w.c), 0);
+        assert_int_equal(lost->state, GROUP_LOST);
+        assert_string_equal(lost->waits_for, "damaged");
+        assert_int_equal(adopt(&w, "l4", LEASE_ACTIVE, (RequestSpec){ { A }, USER }, &l), 0);
+        assert_int_equal(l->state, LEASE_ACTIVE);
+        assert_int_equal(registry_adopt_done(w.r, &w.c), 0);
+        assert_int_equal(g->state, GROUP_OWNED);
+
+        assert_int_equal(registry_lease_end(w.r, l, LEASE_ENDED, "released", &w.c), 0);
+        assert_true(group_awaits_person(g));
+        assert_int_equal(plan_restore(g, NULL, &halt), 0);
+        for (size_t i = 0; i < halt.n; i++)
+                assert_true(halt.steps[i].kind == STEP_REVOKE_NODE ||
+                            halt.steps[i].kind == STEP_CLAIM || halt.steps[i].kind == STEP_RESET);
+        world_run_plan(&w, &halt, 0, halt.n);
+        assert_int_equal(registry_group_failed(w.r, g, "unknown", &w.c), 0);
+        assert_int_equal(registry_group_retry(w.r, g, &w.c), 0);
+        assert_false(group_awaits_person(g));
+        assert_int_equal(plan_restore(g, NULL, &back), 0);
+        world_run_plan(&w, &back, 0, back.n);
+        assert_string_equal(registry_device(w.r, A)->facts.driver, "e1000e");
+        assert_null(registry_device(w.r, A)->facts.driver_override);
+        assert_int_equal(registry_group_accept(w.r, lost, &w.c), 0);
+        assert_false(registry_device(w.r, B)->record.unknown);
+}
+
 /* Until the first step, what is seen is what the host has; from then on it is our own work. */
 static void test_records_follow_until_begun(void **state) {
         _cleanup_request_ Request q = request_make((RequestSpec){ { A }, USER });
@@ -586,6 +626,7 @@ int main(void) {
                 cmocka_unit_test(test_shared_owner),
                 cmocka_unit_test(test_adopt),
                 cmocka_unit_test(test_adopt_refuses),
+                cmocka_unit_test(test_unrecorded),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,12 +49,12 @@ static void damage(const char *text) {
 static void test_round_trip(void **state) {
         Device was = device_make("dpdk \"x\""), is = device_make(NULL);
 
-        assert_int_equal(ledger_load(ledger, &is), 0);
+        assert_int_equal(ledger_load(ledger, &is, NULL), 0);
         assert_false(is.use.valid);
         was.use.reset = true;
         was.use.scrubbing = true; /* nothing is at work after a restart */
         assert_int_equal(ledger_save(ledger, &was), 0);
-        assert_int_equal(ledger_load(ledger, &is), 0);
+        assert_int_equal(ledger_load(ledger, &is, NULL), 0);
         assert_true(is.use.valid && is.use.reset && !is.use.scrubbing);
         assert_int_equal(is.use.owner.uid, 1000);
         assert_string_equal(is.use.owner.name, "dpdk \"x\"");
@@ -63,7 +63,7 @@ static void test_round_trip(void **state) {
         /* nothing to remember is no file */
         assert_int_equal(ledger_save(ledger, &was), 0);
         assert_int_equal(ledger_save(ledger, &was), 0);
-        assert_int_equal(ledger_load(ledger, &is), 0);
+        assert_int_equal(ledger_load(ledger, &is, NULL), 0);
         assert_false(is.use.valid);
 }
 
@@ -72,9 +72,25 @@ static void test_another_device_at_the_same_address(void **state) {
 
         assert_int_equal(ledger_save(ledger, &was), 0);
         is.facts.model = 0xa809;
-        assert_int_equal(ledger_load(ledger, &is), 0);
+        assert_int_equal(ledger_load(ledger, &is, NULL), 0);
         assert_false(is.use.valid);
         device_use_clear(&was.use);
+}
+
+/* Nobody's, and so it stays. */
+static void assert_is_unknown(Device *d, char **messages) {
+        _cleanup_(strv_freep) char **more = NULL;
+        Device again = device_make(NULL);
+
+        assert_true(d->use.valid && !d->use.reset);
+        assert_int_equal(d->use.owner.uid, UINT32_MAX);
+        assert_non_null(messages);
+        assert_non_null(strstr(messages[strv_length(messages) - 1], "set aside as damaged/"));
+        assert_int_equal(ledger_load(ledger, &again, &more), 0);
+        assert_true(again.use.valid);
+        assert_int_equal(again.use.owner.uid, UINT32_MAX);
+        assert_null(more);
+        device_use_clear(&again.use);
 }
 
 static void test_damaged(void **state) {
@@ -91,11 +107,34 @@ static void test_damaged(void **state) {
         };
 
         for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+                _cleanup_(strv_freep) char **messages = NULL;
                 Device is = device_make(NULL);
 
                 damage(texts[i]);
-                assert_int_equal(ledger_load(ledger, &is), -EBADMSG);
-                assert_false(is.use.valid);
+                assert_int_equal(ledger_load(ledger, &is, &messages), 0);
+                assert_is_unknown(&is, messages);
+        }
+}
+
+/* Setting aside and writing anew is one act; and what is in the way of it goes, too. */
+static void test_no_regular_file(void **state) {
+        static const char *const commands[] = { "mkdir -p", "mkfifo", "ln -s /nowhere",
+                                                "ln -s /dev/zero" };
+
+        for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
+                _cleanup_(strv_freep) char **messages = NULL;
+                _cleanup_free_ char *command = NULL;
+                Device is = device_make(NULL);
+
+                command = str_format("cd %s/used && %s 0000:3b:00.0.json && mkdir -p "
+                                     "0000:3b:00.0.json.new/x",
+                                     folder, commands[i]);
+                assert_int_equal(system(command), 0);
+                assert_int_equal(ledger_load(ledger, &is, &messages), 0);
+                assert_is_unknown(&is, messages);
+                assert_int_equal(ledger_save(ledger, &is), 0);
+                device_use_clear(&is.use);
+                assert_int_equal(ledger_save(ledger, &is), 0);
         }
 }
 
@@ -105,6 +144,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_another_device_at_the_same_address, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_regular_file, setup, teardown),
         };
 
         return cmocka_run_group_tests_name("ledger", tests, NULL, NULL);

@@ -70,16 +70,26 @@ class Bus:
 class Daemon:
     """dmaownerd as a child: started, ready, stopped, killed, with what it said."""
 
-    def __init__(self, folder, address, topology):
-        self.folder, self.address, self.topology = folder, address, topology
+    def __init__(self, folder, address, topology, user=None):
+        self.folder, self.address, self.topology, self.user = folder, address, topology, user
         self.runtime = folder / "run"
-        self.runtime.mkdir(exist_ok=True)
         self.configuration = folder / "etc"
-        self.configuration.mkdir(exist_ok=True)
+        self.state = folder / "var"
+        for one in (self.runtime, self.configuration, self.state):
+            one.mkdir(exist_ok=True)
         self.log = folder / "daemon.log"
         self.process = None
         self.environment = {}           # more of it, of the daemon alone
         self.service = ServiceManager(folder / "notify")
+        if user:
+            for one in (folder, self.runtime, self.state, folder / "notify"):
+                os.chown(one, user, user)
+
+    def become(self):
+        if self.user:
+            os.setgroups([])
+            os.setresgid(self.user, self.user, self.user)
+            os.setresuid(self.user, self.user, self.user)
 
     def spawn(self):
         """Starts the program and does not wait for it."""
@@ -87,14 +97,18 @@ class Daemon:
         environment, hand_over = self.service.launch()
         environment = {**os.environ, **environment, "RUNTIME_DIRECTORY": str(self.runtime),
                        "CONFIGURATION_DIRECTORY": str(self.configuration),
-                       "STATE_DIRECTORY": str(self.folder / "var"), **self.environment}
+                       "STATE_DIRECTORY": str(self.state), **self.environment}
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
+
+        def prepare():
+            hand_over()
+            self.become()
         with open(self.log, "a") as log:
             return subprocess.Popen(
                 ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh",
                  *wrapper, DAEMON, "--simulate", self.topology, f"--bus={self.address}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                close_fds=False, preexec_fn=hand_over)
+                close_fds=False, preexec_fn=prepare)
 
     def start(self):
         self.process = self.spawn()
@@ -128,15 +142,16 @@ class Daemon:
 
 class Host:
     """The whole of it: bus, simulated host, daemon, clients. A context manager: at its end the
-    daemon must still be alive, must end well when asked, and must not have left a report."""
+    daemon must still be alive, must end well when asked, and must not have left a report.
+    user: whom the daemon runs as, instead of as whoever runs the tests."""
 
-    def __init__(self, topology, persist=True):
+    def __init__(self, topology, persist=True, user=None):
         # Not below a folder that other users cannot enter: some clients are other users.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="dmaowner-"))
         self.folder.chmod(0o755)
         self.topology = self.folder / "topology.json"
         self.bus = Bus(self.folder)
-        self.daemon = Daemon(self.folder, self.bus.address, self.topology)
+        self.daemon = Daemon(self.folder, self.bus.address, self.topology, user)
         self.clients = []
         # A simulated kernel that has a file survives the daemon, as the real one does.
         remembered = {"persist": str(self.folder / "kernel.json")} if persist else {}
