@@ -84,6 +84,7 @@ int device_set_record(Device *d, const char *driver, const char *driver_override
 void device_lose_record(Device *d) {
         (void)str_set(&d->record.driver, NULL); /* cannot fail */
         (void)str_set(&d->record.driver_override, NULL);
+        (void)str_set(&d->record.vf_settings, NULL);
         device_set_vf_record(d, d->facts.num_vfs, d->facts.vf_autoprobe);
         d->record.valid = d->record.unknown = true;
 }

@@ -3,97 +3,26 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "core/device.h"
 #include "executor/check.h"
+#include "shared/vfio-place.h"
 #include "util/strings.h"
 
-/* Where the node is, and where the kernel tells its number. */
-typedef struct Place {
-        char *path;
-        char *number;
-} Place;
-
-static void place_clear(Place *p) {
-        free(p->path);
-        free(p->number);
-}
-#define _cleanup_place_ _cleanup_(place_clear)
-
-static int place_cdev(Run *run, const char *device, Place *ret) {
-        _cleanup_(strv_freep) char **names = NULL;
-        int r;
-
-        r = sysfs_listf(&run->sysfs, &names, "sys/bus/pci/devices/%s/vfio-dev", device);
-        if (r < 0)
-                return r;
-        if (!names || !*names)
-                return -ENOENT;
-        ret->path = str_format("dev/vfio/devices/%s", *names);
-        ret->number = str_format("sys/bus/pci/devices/%s/vfio-dev/%s/dev", device, *names);
-        return 0;
-}
-
-static int place_find(Run *run, FileRole role, const char *device, Place *ret) {
-        unsigned group = run->step->group;
-        int r = 0;
-
-        switch (role) {
-        case FILE_CONTAINER:
-                ret->path = strdup("dev/vfio/vfio");
-                ret->number = strdup("sys/class/misc/vfio/dev");
-                break;
-        case FILE_GROUP:
-                ret->path = str_format("dev/vfio/%u", group);
-                ret->number = str_format("sys/class/vfio/%u/dev", group);
-                break;
-        case FILE_IOMMUFD:
-                ret->path = strdup("dev/iommu");
-                ret->number = strdup("sys/class/misc/iommu/dev");
-                break;
-        case FILE_CDEV:
-                r = place_cdev(run, device, ret);
-                break;
-        case _FILE_ROLE_MAX:
-        case _FILE_ROLE_INVALID:
-                return -EINVAL;
-        }
-        if (r < 0)
-                return r;
-        return ret->path && ret->number ? 0 : -ENOMEM;
-}
-
-/* 1: the file has the number of the node, 0: not, or negative errno */
-static int place_matches(Run *run, const Place *place, int fd, char **ret_number) {
-        char actual[32];
-        struct stat st;
-        int r;
-
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        r = sysfs_read(&run->sysfs, place->number, ret_number);
-        if (r < 0)
-                return r;
-        (void)snprintf(actual, sizeof(actual), "%u:%u", major(st.st_rdev), minor(st.st_rdev));
-        return S_ISCHR(st.st_mode) && strcmp(*ret_number, actual) == 0;
-}
-
 int vfio_node_open(Run *run, FileRole role, const char *device, int flags) {
-        _cleanup_place_ Place place = {};
+        _cleanup_vfio_place_ VfioPlace place = {};
         _cleanup_free_ char *number = NULL;
         _cleanup_close_ int node = -EBADF;
         char path[32];
         int r;
 
-        r = place_find(run, role, device, &place);
+        r = vfio_place_find(&run->sysfs, run->step->group, role, device, &place);
         if (r < 0)
                 return r;
         node = sysfs_open_file(&run->sysfs, place.path, O_PATH | O_NOFOLLOW);
         if (node < 0)
                 return node;
-        r = place_matches(run, &place, node, &number);
+        r = vfio_place_matches(&run->sysfs, &place, node, &number);
         if (r < 0)
                 return r;
         if (r == 0)
@@ -125,7 +54,7 @@ static int check_member(Run *run, const char *device) {
 }
 
 int vfio_node_check(Run *run, const VfioFile *file) {
-        _cleanup_place_ Place place = {};
+        _cleanup_vfio_place_ VfioPlace place = {};
         _cleanup_free_ char *number = NULL;
         int r;
 
@@ -134,10 +63,10 @@ int vfio_node_check(Run *run, const VfioFile *file) {
                 if (r < 0)
                         return r;
         }
-        r = place_find(run, file->role, file->device, &place);
+        r = vfio_place_find(&run->sysfs, run->step->group, file->role, file->device, &place);
         if (r < 0)
                 return r;
-        r = place_matches(run, &place, file->fd, &number);
+        r = vfio_place_matches(&run->sysfs, &place, file->fd, &number);
         if (r != 0)
                 return r < 0 ? r : 0;
         return answer_fail(&run->answer, EPERM, "the file that came as \"%s\" is none of /%s (%s)",
@@ -178,10 +107,10 @@ int vfio_node_devices(Run *run, char ***ret) {
 
 /* 1, 0 or negative errno */
 static int has_node(Run *run, FileRole role, const char *device) {
-        _cleanup_place_ Place place = {};
+        _cleanup_vfio_place_ VfioPlace place = {};
         int r;
 
-        r = place_find(run, role, device, &place);
+        r = vfio_place_find(&run->sysfs, run->step->group, role, device, &place);
         if (r == 0)
                 r = sysfs_exists(&run->sysfs, place.number);
         return r == -ENOENT ? 0 : r;

@@ -75,6 +75,8 @@ typedef struct KernelOps {
         /* What the host's tables say of a driver for a device: for plans. -ENODEV: there is no such
          * device. */
         int (*find_driver)(Kernel *k, const char *device, const char *driver, DriverWish *ret);
+        /* Is the file that of the group, or of its device, with this role? 1, 0, or negative errno. */
+        int (*is_file)(Kernel *k, unsigned group, FileRole role, const char *device, int fd);
         /* Groups a left-behind step still works on (its lock is held); -1: not known yet. */
         int (*group_is_locked)(Kernel *k, unsigned group);
         Kernel *(*free)(Kernel *k);

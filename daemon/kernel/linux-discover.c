@@ -12,6 +12,7 @@
 #include "kernel/linux-facts.h"
 #include "kernel/linux-override.h"
 #include "shared/driver-table.h"
+#include "shared/vfio-place.h"
 #include "util/strings.h"
 
 /* Room for the events of a few thousand VFs at once; as much of it as the host allows is had. */
@@ -466,6 +467,17 @@ void discovery_look(Discovery *d, const char *device) {
         /* what cannot be read now is read the next time */
         if (find_device(d, device))
                 (void)read_device(d, device);
+}
+
+int discovery_is_file(Discovery *d, unsigned group, FileRole role, const char *device, int fd) {
+        _cleanup_vfio_place_ VfioPlace place = {};
+        _cleanup_free_ char *number = NULL;
+        int r;
+
+        r = vfio_place_find(&d->facts.sysfs, group, role, device, &place);
+        if (r == 0)
+                r = vfio_place_matches(&d->facts.sysfs, &place, fd, &number);
+        return r == -ENOENT ? 0 : r;
 }
 
 int discovery_find_driver(Discovery *d, const char *device, const char *driver, DriverWish *ret) {

@@ -37,8 +37,9 @@ int discovery_start(Discovery *d);
 void discovery_event(Discovery *d, const DeviceEvent *e);
 /* Reads again what a step may have changed. override: what STEP_SET_OVERRIDE read back. */
 void discovery_after_step(Discovery *d, const Step *step, bool succeeded, const char *override);
-/* As KernelOps.look and find_driver. */
+/* As KernelOps.look, is_file and find_driver. */
 void discovery_look(Discovery *d, const char *device);
+int discovery_is_file(Discovery *d, unsigned group, FileRole role, const char *device, int fd);
 int discovery_find_driver(Discovery *d, const char *device, const char *driver, DriverWish *ret);
 /* /dev/vfio/GROUP of the present binding is there, so are the nodes of its single devices if the
  * kernel makes such, and udev has finished with them: 1, 0, or a negative errno. */

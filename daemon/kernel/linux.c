@@ -537,6 +537,10 @@ static bool linux_is_bound(Kernel *kernel, const VfioFiles *files) {
         return false;
 }
 
+static int linux_is_file(Kernel *kernel, unsigned group, FileRole role, const char *device, int fd) {
+        return discovery_is_file(((LinuxKernel *)kernel)->discovery, group, role, device, fd);
+}
+
 static int linux_find_driver(Kernel *kernel, const char *device, const char *driver,
                              DriverWish *ret) {
         return discovery_find_driver(((LinuxKernel *)kernel)->discovery, device, driver, ret);
@@ -576,6 +580,7 @@ static const KernelOps linux_ops = {
         .look = linux_look,
         .is_bound = linux_is_bound,
         .find_driver = linux_find_driver,
+        .is_file = linux_is_file,
         .group_is_locked = linux_group_is_locked,
         .free = linux_free,
 };

@@ -2,6 +2,7 @@
 /* Files of ours, which steps open and the daemon keeps and lends: a container with the group, or
  * an iommufd with the nodes of single devices. The group's file, and each device's, is a pipe. */
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "kernel/sim.h"
 #include "util/strings.h"
@@ -157,6 +158,24 @@ void sim_cdev_settle(SimDevice *d) {
                 if (f->device == d && f->cdev)
                         return;
         d->cdev = SIM_CDEV_CLOSED;
+}
+
+static bool is_anonymous(int fd) {
+        struct stat file, null;
+
+        return fstat(fd, &file) == 0 && stat("/dev/null", &null) == 0 && S_ISCHR(file.st_mode) &&
+               file.st_rdev == null.st_rdev;
+}
+
+bool sim_group_has_file(const SimGroup *g, FileRole role, const char *device, int fd) {
+        if (role == FILE_CONTAINER || role == FILE_IOMMUFD)
+                return is_anonymous(fd);
+        if (role == FILE_GROUP)
+                return g->claimed && sim_pipe_is_end(&g->claim, fd);
+        for (const SimDevice *d = g->devices; d; d = d->next)
+                if (str_eq(d->facts.name, device))
+                        return sim_pipe_is_end(&d->cdev_file, fd);
+        return false;
 }
 
 bool sim_group_kept_are(const SimGroup *g, const VfioFiles *files) {

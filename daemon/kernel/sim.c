@@ -448,6 +448,12 @@ static bool sim_is_bound(Kernel *k, const VfioFiles *files) {
         return false;
 }
 
+static int sim_is_file(Kernel *k, unsigned group, FileRole role, const char *device, int fd) {
+        const SimGroup *g = sim_group((Sim *)k, group);
+
+        return g && sim_group_has_file(g, role, device, fd);
+}
+
 static int sim_find_driver(Kernel *k, const char *device, const char *driver, DriverWish *ret) {
         const SimDriver *known = sim_driver((Sim *)k, driver);
         const SimDevice *d = sim_device((Sim *)k, device);
@@ -578,6 +584,7 @@ static const KernelOps sim_ops = {
         .look = sim_look,
         .is_bound = sim_is_bound,
         .find_driver = sim_find_driver,
+        .is_file = sim_is_file,
         .group_is_locked = sim_group_is_locked,
         .free = sim_free,
 };

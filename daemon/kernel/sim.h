@@ -283,6 +283,8 @@ void sim_cdev_settle(SimDevice *d);
 /* Perhaps nobody has the group claimed any more: then what was mapped is not any more, either. */
 void sim_group_settle(SimGroup *g);
 /* Are these the files that were handed out? */
+/* Is it the file of the group, or of its device, with this role, as a step opened it? */
+bool sim_group_has_file(const SimGroup *g, FileRole role, const char *device, int fd);
 bool sim_group_kept_are(const SimGroup *g, const VfioFiles *files);
 /* Which of a former run's files does somebody still have? */
 int sim_group_adopt_kept(SimGroup *g);

@@ -58,8 +58,6 @@ void switch_drop(Group *g);
 /* Nothing is kept of a group that is the host's, and no device's file of one that somebody else has
  * changed. */
 void switch_settle(Manager *m, Group *g);
-/* Files of the last run come back, or are closed. */
-int switch_adopt_files(Manager *m, Changes *c);
 /* The group is gone, and nothing of it is kept. */
 void switch_forget(Manager *m, Group *g);
 /* What the daemon keeps open of the group. */
@@ -144,6 +142,11 @@ int salvage_groups(Manager *m, const Request *request, Changes *c);
 int salvage_lease(Manager *m, const char *id, const StoredState *state, Changes *c);
 /* A group whose record is gone, named after a device. If it is still free after all that: it is lost. */
 int salvage_group(Manager *m, const char *device, Changes *c);
+/* The same of a group that is on VFIO, and of which files were kept. */
+int salvage_kept(Manager *m, Group *g, Changes *c);
+
+/* adopt-files.c: files of the last run come back, or are closed. */
+int manager_adopt_files(Manager *m, Changes *c);
 
 /* acquire.c */
 /* The turn of a lease that is queued. What stands in its way fails the lease. */

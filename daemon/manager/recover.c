@@ -154,7 +154,7 @@ int manager_recover(Manager *m) {
         for (char **key = state.damaged_groups; r == 0 && key && *key; key++)
                 r = salvage_group(m, *key, &c);
         if (r == 0)
-                r = switch_adopt_files(m, &c);
+                r = manager_adopt_files(m, &c);
         if (r == 0)
                 r = registry_adopt_done(m->registry, &c);
         for (Group *g = registry_groups(m->registry); r == 0 && g; g = g->hh.next) {

@@ -105,20 +105,29 @@ static bool group_is_on_vfio(const Group *g) {
         return false;
 }
 
-int salvage_group(Manager *m, const char *device, Changes *c) {
+static int lose_group(Manager *m, Group *g, Changes *c) {
         static char nobody[] = "an unknown owner";
         static const char why[] =
                 "its record was damaged, and with it is lost whose it is and what the host had: Retry "
                 "takes it back and gives its devices to the drivers that the kernel chooses, Accept "
                 "leaves them as they are";
-        Device *d = registry_device(m->registry, device);
         Request request = REQUEST_NULL;
 
-        if (!d || !d->group || group_is_recorded(d->group))
+        if (group_is_recorded(g))
                 return 0;
         request.owner = (Owner){ .uid = UNKNOWN_UID, .name = nobody };
         request.uid = UNKNOWN_UID;
-        request.terms.kind = group_is_on_vfio(d->group) ? OWNER_KIND_USER : OWNER_KIND_DMA_API;
-        log_warning("Group %u: %s", d->group->id, why);
-        return registry_adopt_unrecorded(m->registry, d->group, &request, why, c);
+        request.terms.kind = group_is_on_vfio(g) ? OWNER_KIND_USER : OWNER_KIND_DMA_API;
+        log_warning("Group %u: %s", g->id, why);
+        return registry_adopt_unrecorded(m->registry, g, &request, why, c);
+}
+
+int salvage_group(Manager *m, const char *device, Changes *c) {
+        Device *d = registry_device(m->registry, device);
+
+        return d && d->group ? lose_group(m, d->group, c) : 0;
+}
+
+int salvage_kept(Manager *m, Group *g, Changes *c) {
+        return group_is_on_vfio(g) ? lose_group(m, g, c) : 0;
 }

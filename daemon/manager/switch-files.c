@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The files of a group that its steps open: kept, lent, let go of, and taken up after a restart. */
+/* The files of a group that its steps open: kept, lent and let go of. */
 
 #include <string.h>
 
@@ -66,62 +66,4 @@ void switch_settle(Manager *m, Group *g) {
         }
         if (g->state == GROUP_FREE)
                 (void)keep_drop(&s->keep, m->fd_store, g, &c);
-}
-
-/* recovery */
-
-static int adopt_file(Manager *m, const char *name, int fd, Changes *c) {
-        _cleanup_free_ char *key = NULL, *file_device = NULL;
-        FileRole role;
-        Device *d;
-        Switch *s;
-        Kept kept;
-        int r;
-
-        r = keep_parse_name(name, &key, &kept, &role, &file_device);
-        if (r < 0)
-                return r;
-        d = registry_device(m->registry, key);
-        if (!d || !d->group || d->group->state == GROUP_FREE)
-                return -EINVAL;
-        /* a claim takes the place of what was lent before it */
-        if (d->group->kept == KEPT_CLAIM && kept == KEPT_LENT)
-                return -EINVAL;
-        s = switch_get(m, d->group);
-        if (!s)
-                return -ENOMEM;
-        if (d->group->kept == KEPT_LENT && kept == KEPT_CLAIM)
-                (void)keep_drop(&s->keep, m->fd_store, d->group, c);
-        return keep_adopt(&s->keep, d->group, name, kept, role,
-                          str_empty(file_device) ? NULL : file_device, fd, c);
-}
-
-int switch_adopt_files(Manager *m, Changes *c) {
-        for (;;) {
-                _cleanup_free_ char *name = NULL;
-                int fd, r;
-
-                r = fd_store_take(m->fd_store, &name, &fd);
-                if (r < 0)
-                        return r;
-                if (r == 0)
-                        break;
-                r = adopt_file(m, name, fd, c);
-                if (r == 0)
-                        continue;
-                safe_close(fd);
-                if (r != -EINVAL)
-                        return r;
-                log_warning("A file of the last run, %s, is nobody's; closed", name);
-                r = fd_store_remove(m->fd_store, name);
-                if (r < 0)
-                        return r;
-        }
-        for (Group *g = registry_groups(m->registry); g; g = g->hh.next) {
-                Switch *s = g->userdata;
-
-                if (s && s->keep.files.n > 0 && !keep_is_whole(&s->keep))
-                        (void)keep_drop(&s->keep, m->fd_store, g, c);
-        }
-        return 0;
 }

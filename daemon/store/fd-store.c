@@ -105,6 +105,16 @@ int fd_store_remove(FdStore *s, const char *name) {
         return 0;
 }
 
+int fd_store_replace(FdStore *s, const char *name, int fd) {
+        int r = fd_store_remove(s, name);
+
+        if (r < 0)
+                return r;
+        if (s->there && s->n > 0)
+                s->n--;
+        return fd_store_put(s, name, fd);
+}
+
 FdStoreSync *fd_store_sync_free(FdStoreSync *sync) {
         if (!sync)
                 return NULL;

@@ -27,6 +27,8 @@ DEFINE_CLEANUP(FdStore *, fd_store_free);
 int fd_store_take(FdStore *s, char **ret_name, int *ret_fd);
 /* Names are unique and have up to 255 printable characters without ":". -EDQUOT: it is full. */
 int fd_store_put(FdStore *s, const char *name, int fd);
+/* There were two files of that name: from now on there is only this one. */
+int fd_store_replace(FdStore *s, const char *name, int fd);
 int fd_store_remove(FdStore *s, const char *name);
 
 /* done is called once, from the event loop, when the service manager has dealt with all before;

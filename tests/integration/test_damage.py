@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import socket
+import time
 
 import pytest
+from harness import PATIENCE
 from harness.client import GROUP, BusError, Lease
 from harness.host import Host
 from harness.topology import BRIDGE_A, NIC, NIC2, NVME, small
@@ -504,3 +506,133 @@ def test_what_nobody_knows_is_set_aside(host):
         assert not any([*(runtime / "leases").iterdir(), *(runtime / "groups").iterdir()])
     assert len(list((runtime / "damaged").iterdir())) == 3 * 2 * 5
     host.daemon.start()
+
+
+# what the service manager hands back
+
+def wait_stored(host, names):
+    """What the daemon says reaches the service manager a moment later."""
+    deadline = time.monotonic() + PATIENCE
+    while host.daemon.service.names() != names:
+        assert time.monotonic() < deadline, host.daemon.service.names()
+        time.sleep(0.01)
+
+
+def null():
+    return os.open("/dev/null", os.O_RDWR)
+
+
+def pipe_end():
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+def one_socket():
+    return socket.socket(socket.AF_UNIX).detach()
+
+
+KEY = NIC.replace(":", "_")
+OTHER_KEY = NIC2.replace(":", "_")
+
+NONSENSE = {
+    "no name of ours": [("", null), ("stored", null), ("a/b/c/d/e", null), ("/" * 200, null), ("x" * 255, null)],
+    "an unknown device": [("ffff_ff_1f.7/lent/container/", null)],
+    "unknown words": [(f"{KEY}/kept/container/", null), (f"{KEY}/lent/node/", null), (f"{KEY}/lent/cdev/", null),
+                      (f"{KEY}/lent/container/x", null), (f"{KEY}/lent", null)],
+    "no group's file": [(f"{OTHER_KEY}/lent/container/", null), (f"{OTHER_KEY}/lent/group/", null)],
+    "other kinds of files": [(f"{OTHER_KEY}/claim/container/", one_socket), (f"{OTHER_KEY}/claim/group/", pipe_end),
+                             (f"{OTHER_KEY}/lent/iommufd/", pipe_end),
+                             (f"{OTHER_KEY}/lent/cdev/{OTHER_KEY}", null)],
+    "a device of another group": [(f"{OTHER_KEY}/lent/cdev/{KEY}", null)],
+    "of a free group": [("0000_0c_00.0/lent/container/", null), ("0000_0c_00.0/lent/group/", null)],
+    "far too many": [(f"many/{n}", null) for n in range(900)],
+}
+
+
+@pytest.mark.parametrize("files", NONSENSE.values(), ids=NONSENSE)
+def test_stored_files_that_are_nonsense(host, root, files):
+    """Closed, and out of the store; what is right stays."""
+    lease = root.hold(NIC, access="fd")
+    other = root.hold(NIC2)
+    kept = host.daemon.service.names()
+    host.daemon.kill()
+    host.daemon.service.stored += [(name, opened()) for name, opened in files]
+    host.daemon.start()
+    root.watch()
+    wait_stored(host, kept)
+    assert "is nobody's" in host.daemon.said()
+    for one in (lease, other):
+        assert Lease(root, one.path, []).State == "active"
+    assert not root.group_of(NIC2)["Claimed"]
+    Lease(root, lease.path, []).release()
+    root.wait_group(NIC, "free")
+    wait_stored(host, [])
+
+
+@pytest.mark.parametrize("interface", ["container", "iommufd"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_stored_files_of_the_wrong_kind(interface, which):
+    """One file of the two that a lease needs is another one: the lease goes on, its owner has duplicates."""
+    with Host({**small(), "kernel": {"version": "6.12", "iommufd": interface == "iommufd"}}) as host:
+        root = host.root.watch()
+        lease = root.hold(NIC, access="fd")
+        host.daemon.kill()
+        name, file = host.daemon.service.stored[which]
+        os.close(file)
+        host.daemon.service.stored[which] = (name, pipe_end())
+        host.daemon.start()
+        root.watch()
+        again = Lease(root, lease.path, [])
+        assert again.State == "active"
+        with pytest.raises(BusError) as error:
+            again.call("OpenFiles", "as", [])
+        assert error.value.name == "Lost"
+        wait_stored(host, [])
+        again.release()
+        root.wait_group(NIC, "free")
+        assert root.device(NIC)["Driver"] == "e1000e"
+
+
+def test_stored_twice(host, root):
+    """Two files of one name: one is kept, also over the next restart."""
+    lease = root.hold(NIC, access="fd")
+    kept = host.daemon.service.names()
+    host.daemon.kill()
+    host.daemon.service.stored += [(name, os.dup(file)) for name, file in host.daemon.service.stored]
+    for _ in range(2):
+        host.daemon.start()
+        root.watch()
+        wait_stored(host, kept)
+        for _, _, lent in Lease(root, lease.path, []).call("OpenFiles", "as", [])[0]:
+            lent.close()
+        host.daemon.kill()
+    host.daemon.start()
+    root.watch()
+    Lease(root, lease.path, []).release()
+    root.wait_group(NIC, "free")
+    wait_stored(host, [])
+
+
+def test_stored_files_without_a_record(host, root, sim):
+    """Not a word is left of the lease, but what keeps its group is not let go of: it is not free."""
+    lease = root.hold(NIC, access="fd")
+    host.daemon.kill()
+    for folder in ("groups", "leases"):
+        for path in (host.daemon.runtime / folder).iterdir():
+            path.unlink()
+    for _ in range(2):
+        host.daemon.start()
+        root.watch()
+        assert root.group_of(NIC)["State"] == "lost"
+        assert sim.group(NIC)["claimed"]
+        with pytest.raises(BusError) as error:
+            root.acquire(NIC, owner="another")
+        assert error.value.name == "Lost"
+        host.daemon.kill()
+    host.daemon.start()
+    root.watch()
+    root.call(root.group_path(NIC), GROUP, "Retry")
+    root.wait_group(NIC, "free")
+    assert root.device(NIC)["Driver"] == "e1000e"
+    lease.close()
