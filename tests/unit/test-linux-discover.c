@@ -414,6 +414,43 @@ static void test_this_host(void **state) {
 #define GROUP 4000000 /* no group of this computer's has that number */
 #define CDEV  "vfio4000000"
 
+/* A file is what the kernel's number for just that node says, whoever brought it. */
+static void test_files_by_number(void **state) {
+        Fixture *f = *state;
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC),
+            zero = open("/dev/zero", O_RDWR | O_CLOEXEC);
+        int ends[2];
+        const struct {
+                FileRole role;
+                int fd, is;
+        } files[] = {
+                { FILE_GROUP, null, 1 },     { FILE_GROUP, zero, 0 },   { FILE_CONTAINER, zero, 1 },
+                { FILE_CONTAINER, null, 0 }, { FILE_IOMMUFD, null, 0 }, { FILE_CDEV, zero, 1 },
+                { FILE_CDEV, null, 0 },
+        };
+
+        assert_true(null >= 0 && zero >= 0);
+        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+        host_set_group(&f->host, NIC, "4000000", "DMA\n");
+        host_write(&f->host, "sys/class/vfio/4000000/dev", "1:3\n");
+        host_write(&f->host, "sys/class/misc/vfio/dev", "1:5\n");
+        host_write(&f->host, host_device_file(NIC, "vfio-dev/" CDEV "/dev"), "1:5\n");
+        start(f);
+        for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+                assert_int_equal(discovery_is_file(f->discovery, GROUP, files[i].role, NIC,
+                                                   files[i].fd),
+                                 files[i].is);
+                assert_int_not_equal(discovery_is_file(f->discovery, GROUP, files[i].role, NIC,
+                                                       ends[1]),
+                                     1);
+        }
+        assert_int_equal(discovery_is_file(f->discovery, GROUP + 1, FILE_GROUP, NULL, null), 0);
+        (void)close(null);
+        (void)close(zero);
+        (void)close(ends[0]);
+        (void)close(ends[1]);
+}
+
 /* A kernel with nodes of single devices: udev has to have finished with each. */
 static void test_nodes_of_devices_are_waited_for(void **state) {
         Fixture *f = *state;
@@ -467,6 +504,7 @@ int main(void) {
                 TEST(test_hanging_override_holds_nothing_up),
                 TEST(test_answer_older_than_the_question_is_dropped),
                 TEST(test_freed_while_an_override_hangs),
+                TEST(test_files_by_number),
                 TEST(test_nodes_of_devices_are_waited_for),
                 TEST(test_this_host),
         };
