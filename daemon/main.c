@@ -136,7 +136,9 @@ static int open_ledger(Ledger **ret) {
         if (r < 0)
                 return r;
         r = folder ? ledger_open(folder, ret) : -ENOMEM;
-        if (r < 0)
+        if (r == -EBUSY)
+                log_error("Another dmaownerd uses %s already", folder);
+        else if (r < 0)
                 log_error("Cannot use the folder %s/used: %s", folder ? folder : "?", strerror(-r));
         return r;
 }
@@ -255,24 +257,24 @@ static int run(void) {
                 log_error("Cannot begin: %s", strerror(-r));
                 return r;
         }
+        /* before anything is touched: whoever has the name is the daemon of this host */
+        r = bus_server_new(event, arg_bus, manager, &bus);
+        if (r == -EEXIST)
+                log_error("Another dmaownerd serves org.dmaowner1 on the bus (%s) already", arg_bus);
+        else if (r < 0)
+                log_error("Cannot connect to the bus (%s): %s", arg_bus, strerror(-r));
+        if (r < 0)
+                return r;
         events = manager_kernel_events(manager);
         r = open_kernel(event, &events, &kernel);
         if (r < 0)
                 return r;
-        r = bus_server_new(event, arg_bus, manager, &bus);
-        if (r < 0) {
-                log_error("Cannot connect to the bus (%s): %s", arg_bus, strerror(-r));
-                kernel_free(kernel);
-                return r;
-        }
         r = manager_start(manager, kernel); /* takes the kernel over */
         if (r < 0)
                 return r;
         r = bus_server_start(bus);
         if (r < 0) {
-                log_error("Cannot serve org.dmaowner1: %s",
-                          r == -EEXIST ? "another dmaownerd has the name on this bus"
-                                       : strerror(-r));
+                log_error("Cannot serve org.dmaowner1: %s", strerror(-r));
                 return r;
         }
         (void)sd_notify(0, "READY=1");

@@ -232,6 +232,9 @@ int bus_server_new(sd_event *event, const char *address, Manager *m, BusServer *
                 r = sd_bus_attach_event(s->bus, event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0)
                 r = sd_bus_get_bus_id(s->bus, &id);
+        /* calls wait until the event loop runs */
+        if (r >= 0)
+                r = sd_bus_request_name(s->bus, BUS_NAME, 0);
         if (r < 0)
                 return r;
         s->bus_id = str_format(SD_ID128_FORMAT_STR, SD_ID128_FORMAT_VAL(id));
@@ -273,8 +276,6 @@ int bus_server_start(BusServer *s) {
                 l->published = true;
         manager_set_events(s->m, &events);
         r = restore_connections(s);
-        if (r >= 0)
-                r = sd_bus_request_name(s->bus, BUS_NAME, 0);
         return r < 0 ? r : 0;
 }
 

@@ -35,6 +35,7 @@ Switch *switch_free(Switch *s) {
         plan_clear(&s->plan);
         keep_close(&s->keep);
         fault_clear(&s->first);
+        free(s->left_behind);
         free(s);
         return NULL;
 }
@@ -188,6 +189,32 @@ static int plan_look(const Group *g, Plan *ret) {
         return 0;
 }
 
+int switch_note_left_behind(Manager *m, Group *g, const char *step) {
+        Switch *s = switch_get(m, g);
+
+        return s ? str_set(&s->left_behind, step) : -ENOMEM;
+}
+
+/* The step, or one before it, may be at work in the kernel still. */
+static void switch_doubt(Switch *s, const Step *step, int error) {
+        s->unclear = is_unclear(error);
+        if (s->unclear && error != EAGAIN) {
+                free(s->left_behind);
+                s->left_behind = step_describe(step); /* NULL: without its name */
+        }
+}
+
+static int switch_wait_for_lock(Switch *s) {
+        _cleanup_free_ char *why = NULL;
+
+        /* an eviction goes on in the kernel; who keeps it waiting is known from before */
+        if (s->g->evict && !str_empty(s->g->waits_for))
+                return switch_retry_later(s, s->g->waits_for);
+        why = str_format("a step that was left behind in the kernel%s%s",
+                         s->left_behind ? ": " : "", s->left_behind ? s->left_behind : "");
+        return why ? switch_retry_later(s, why) : -ENOMEM;
+}
+
 /* Makes the plan for what is now and begins it. */
 static int switch_begin(Switch *s) {
         _cleanup_free_ char *vfs = NULL;
@@ -202,13 +229,10 @@ static int switch_begin(Switch *s) {
         s->running = true;
         s->looking = false;
         if (s->unclear) {
-                /* an eviction goes on in the kernel; who keeps it waiting is known from before */
-                bool known = s->g->evict && !str_empty(s->g->waits_for);
-
                 if (s->m->kernel->ops->group_is_locked(s->m->kernel, s->g->id) != 0)
-                        return switch_retry_later(s, known ? s->g->waits_for
-                                                           : "a step that was left behind");
+                        return switch_wait_for_lock(s);
                 s->unclear = false;
+                (void)str_set(&s->left_behind, NULL);
                 s->looking = true;
                 r = plan_look(s->g, &s->plan);
                 return r < 0 ? r : switch_run(s);
@@ -340,7 +364,7 @@ static int switch_finish_restore(Switch *s) {
 static int on_claim_step_failed(Switch *s, const Step *step, const StepResult *result) {
         _cleanup_fault_ Fault why = FAULT_NULL;
 
-        s->unclear = is_unclear(result->error);
+        switch_doubt(s, step, result->error);
         fault_of_step(&why, s->g, step, result);
         if (is_transient(result->error) && s->tries < CLAIM_TRIES)
                 return switch_retry_later(s, why.message);
@@ -367,7 +391,7 @@ static int on_restore_step_failed(Switch *s, const Step *step, const StepResult 
         _cleanup_fault_ Fault why = FAULT_NULL;
 
         fault_of_step(&why, s->g, step, result);
-        s->unclear = is_unclear(result->error);
+        switch_doubt(s, step, result->error);
         if (is_transient(result->error) || result->error == ETIMEDOUT)
                 return switch_retry_later(s, why.message);
         /* VFIO's file is still open somewhere: the kernel has it until it is closed */
@@ -431,12 +455,12 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
                 switch_note_probed(s, step->device);
         if (s->looking && (is_unclear(result->error) || is_transient(result->error))) {
                 s->unclear = true;
-                r = switch_retry_later(s, "a step that was left behind");
+                r = switch_wait_for_lock(s);
         } else if (s->looking) {
                 s->next++; /* whatever was seen: the facts are what counts */
                 r = s->next < s->plan.n ? switch_run(s) : switch_begin(s);
         } else if (s->claim && s->g->state != GROUP_CLAIMING) {
-                s->unclear = is_unclear(result->error);
+                switch_doubt(s, step, result->error);
                 r = s->g->state == GROUP_DRAINING ? switch_begin(s) : (switch_stop(s), 0);
         } else if (result->error == 0)
                 r = s->keep.stored && (step->kind == STEP_LEND || step->kind == STEP_CLAIM)

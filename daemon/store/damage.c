@@ -29,6 +29,7 @@ int set_aside(const Folder *f, const char *name, const char *why) {
         struct stat st;
         int r = -EEXIST;
 
+        (void)mkdirat(f->fd, "damaged", 0700);
         /* a folder's own entry ".." changes with its place, so it has to be writable */
         if (fstatat(f->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
                 (void)fchmodat(f->fd, name, 0700, 0);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "shared/step-json.h"
@@ -30,7 +31,9 @@ int ledger_open(const char *folder, Ledger **ret) {
             (mkdir(path, 0700) < 0 && errno != EEXIST))
                 return -errno;
         l->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (l->dir < 0 || (mkdirat(l->dir, "damaged", 0700) < 0 && errno != EEXIST))
+        if (l->dir >= 0 && flock(l->dir, LOCK_EX | LOCK_NB) < 0)
+                return errno == EWOULDBLOCK ? -EBUSY : -errno;
+        if (l->dir < 0)
                 return -errno;
         l->path = TAKE_PTR(path);
         *ret = TAKE_PTR(l);

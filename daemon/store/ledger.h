@@ -11,7 +11,7 @@
 
 typedef struct Ledger Ledger;
 
-/* The folder is made if it is not there. */
+/* The folder is made if it is not there. -EBUSY: another daemon uses it. */
 int ledger_open(const char *folder, Ledger **ret);
 Ledger *ledger_free(Ledger *l);
 DEFINE_CLEANUP(Ledger *, ledger_free);

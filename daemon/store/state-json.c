@@ -575,6 +575,21 @@ static int get_ownership(json_object *o, StoredGroup *g, const char **ret_why) {
         return r;
 }
 
+/* What cannot be understood is left out: what is to be done follows from what there is. */
+static int get_step(json_object *o, char **ret) {
+        _cleanup_free_ char *message = NULL;
+        Step step = {};
+        int r = step_from_json(o, &step, &message);
+
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                return 0;
+        *ret = step_describe(&step);
+        step_clear(&step);
+        return *ret ? 0 : -ENOMEM;
+}
+
 int stored_group_from_json(json_object *o, StoredGroup *ret, const char **ret_why) {
         json_object *step, *leases;
         StoredGroup g = {};
@@ -597,7 +612,7 @@ int stored_group_from_json(json_object *o, StoredGroup *ret, const char **ret_wh
         if (r == 0 && json_object_object_get_ex(o, "leases", &leases))
                 r = get_names(leases, &g.leases, ret_why);
         if (r == 0 && json_object_object_get_ex(o, "step", &step))
-                r = str_set(&g.step, json_object_to_json_string_ext(step, JSON_C_TO_STRING_PLAIN));
+                r = get_step(step, &g.step);
         if (r < 0) {
                 stored_group_clear(&g);
                 return r;

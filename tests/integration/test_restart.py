@@ -220,25 +220,6 @@ def test_rebound_behind_its_back_meanwhile(host, root, sim):
     assert sim.operations() == []
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"id": 5}', "\0" * 4096])
-def test_damaged_state_is_set_aside(host, root, damage):
-    lease, other = root.hold(NIC), root.hold(NIC2)
-    host.daemon.kill()
-    (host.daemon.runtime / "leases" / f"{lease.id}.json").write_text(damage)
-    host.daemon.start()
-    root.watch()
-    assert other.State == "active"
-    assert root.leases().keys() == {other.id}
-    assert list((host.daemon.runtime / "damaged").iterdir())
-
-
-def test_a_second_daemon_refuses(host, root):
-    second = host.daemon.spawn()
-    assert second.wait(30) != 0
-    assert "already" in host.daemon.said() or "another" in host.daemon.said()
-    root.hold(NIC)
-
-
 def test_ids_are_not_used_again(host, root):
     first = root.hold(NIC)
     host.restart("kill")

@@ -91,13 +91,14 @@ class Daemon:
             os.setresgid(self.user, self.user, self.user)
             os.setresuid(self.user, self.user, self.user)
 
-    def spawn(self):
-        """Starts the program and does not wait for it."""
+    def spawn(self, environment=None, address=None):
+        """Starts the program and does not wait for it. What is given is not as for the usual one."""
         wrapper = shlex.split(os.environ.get("DMAOWNER_TEST_WRAPPER", ""))
+        special = environment or {}
         environment, hand_over = self.service.launch()
         environment = {**os.environ, **environment, "RUNTIME_DIRECTORY": str(self.runtime),
                        "CONFIGURATION_DIRECTORY": str(self.configuration),
-                       "STATE_DIRECTORY": str(self.state), **self.environment}
+                       "STATE_DIRECTORY": str(self.state), **self.environment, **special}
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
 
         def prepare():
@@ -106,7 +107,7 @@ class Daemon:
         with open(self.log, "a") as log:
             return subprocess.Popen(
                 ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh",
-                 *wrapper, DAEMON, "--simulate", self.topology, f"--bus={self.address}"],
+                 *wrapper, DAEMON, "--simulate", self.topology, f"--bus={address or self.address}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                 close_fds=False, preexec_fn=prepare)
 
