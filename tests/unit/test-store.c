@@ -168,7 +168,10 @@ static void test_store_gives_back_an_open_request(void **state) {
 static void test_store_gives_back_a_group(void **state) {
         Fixture *f = *state;
         _cleanup_stored_state_ StoredState s = {};
-        Step step = { .kind = STEP_UNBIND, .device = (char *)"0000:00:03.0", .group = 7 };
+        Step step = { .kind = STEP_UNBIND,
+                      .device = (char *)"0000:00:03.0",
+                      .group = 7,
+                      .value = (char *)"e1000e" };
         const StoredGroup *g;
 
         assert_int_equal(store_save_group(f->store, f->lease->groups[0], &step), 0);
@@ -186,7 +189,9 @@ static void test_store_gives_back_a_group(void **state) {
         assert_true(g->devices[1].record.vf_autoprobe);
         assert_int_equal(g->terms.vfs, 0);
         assert_string_equal(g->terms.pf, "0000:00:02.0");
-        assert_non_null(strstr(g->step, "unbind"));
+        assert_string_equal(g->step, "unbind 0000:00:03.0 from e1000e");
+        assert_int_equal(strv_length(g->leases), 1);
+        assert_string_equal(g->leases[0], f->lease->id);
 }
 
 /* Nothing but the type that it is owed and whose group it is. */
