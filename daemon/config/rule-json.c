@@ -238,13 +238,24 @@ static int read_drivers(JsonText *t, const char *key, const JsonValue *value, Re
         return read_words(t, value, words, &reader->rule->drivers);
 }
 
+/* As many as the kernel can count; how many a PF can have is seen when they are made. */
+static int read_vfs(JsonText *t, const char *key, const JsonValue *value, Reader *reader) {
+        int64_t vfs = json_object_get_int64(value->o);
+
+        if (!json_object_is_type(value->o, json_type_int) || vfs < 0 || vfs > UINT16_MAX)
+                return fail_expected(t, key, value, "a number from 0 to 65535");
+        reader->rule->vfs = (int)vfs;
+        reader->decides = true;
+        return 0;
+}
+
 static const struct RuleKey {
         const char *name;
         int (*read)(JsonText *t, const char *key, const JsonValue *value, Reader *reader);
 } rule_keys[] = {
         { "name", read_name },       { "comment", read_comment }, { "match", read_match },
         { "release", read_release }, { "reset", read_reset },     { "scrub", read_scrub },
-        { "protect", read_protect }, { "drivers", read_drivers },
+        { "protect", read_protect }, { "drivers", read_drivers }, { "vfs", read_vfs },
 };
 
 /* "name", "comment", ...: a key that is misspelt must not be a rule that protects nothing. */

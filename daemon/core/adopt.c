@@ -57,6 +57,8 @@ static int request_name_pf(Request *request) {
 static bool group_serves(const Group *g, const Request *request) {
         Request vfs = *request;
 
+        if (g->terms.pool && g->terms.vfs > 0)
+                return true; /* one of its VFs is named */
         if (g->terms.vfs > 0)
                 return g->terms.vfs == request->terms.vfs && str_eq(g->terms.pf, request->terms.pf);
         vfs.terms.vfs = 0;

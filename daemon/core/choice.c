@@ -7,6 +7,7 @@
 
 #include "core/choice.h"
 #include "core/planner-private.h"
+#include "core/pool.h"
 #include "core/selector.h"
 #include "core/vfs.h"
 #include "util/strings.h"
@@ -453,6 +454,7 @@ static int choose(Registry *r, Request *request, char *const *avoid, unsigned lo
 
         if (request->n_choices == 0)
                 return 0;
+        pool_forget(request);
         k = check_lists(request, fault);
         if (k < 0)
                 return k;
@@ -460,8 +462,9 @@ static int choose(Registry *r, Request *request, char *const *avoid, unsigned lo
                 _cleanup_(choice_clear) Choice c = {
                         .r = r, .request = request, .avoid = avoid, .seq = seq, .quiet = !fault
                 };
-                _cleanup_fault_ Fault one = FAULT_NULL;
+                _cleanup_fault_ Fault one = FAULT_NULL, pool = FAULT_NULL;
                 char **names;
+                bool late;
 
                 k = choose_list(&c, request->choices[i], &names, fault ? &one : NULL);
                 if (k == 0) {
@@ -469,10 +472,17 @@ static int choose(Registry *r, Request *request, char *const *avoid, unsigned lo
                         request->devices = names;
                         return 0;
                 }
-                if (k == -ENOMEM || (fault && note_refusal(&all, &one) < 0))
+                if (k == -ENOMEM)
                         return fault_set_oom(fault);
                 if (one.code == ERROR_INVALID_ARGS) /* a name that is none */
                         return fault_set(fault, one.code, "%s", one.message);
+                k = pool_choose(r, request, request->choices[i], avoid, seq, fault ? &pool : NULL);
+                if (k > 0)
+                        return 0;
+                /* what is not there now may be later */
+                late = fault_is_set(&pool) && one.code == ERROR_NO_SUCH_DEVICE;
+                if (k < 0 || (fault && note_refusal(&all, late ? &pool : &one) < 0))
+                        return fault_set_oom(fault);
         }
         return fault_set(fault, all.code, "%s", all.message);
 }

@@ -30,6 +30,7 @@ int device_facts_copy(DeviceFacts *to, const DeviceFacts *from) {
                 .num_vfs = from->num_vfs,
                 .total_vfs = from->total_vfs,
                 .vf_autoprobe = from->vf_autoprobe,
+                .vf_model = from->vf_model,
                 .bridge = from->bridge,
                 .strict_type = from->strict_type,
         };
@@ -59,8 +60,9 @@ bool device_facts_equal(const DeviceFacts *a, const DeviceFacts *b) {
                str_eq(a->driver, b->driver) && str_eq(a->driver_override, b->driver_override) &&
                str_eq(a->vfio_module, b->vfio_module) && str_eq(a->vfio_driver, b->vfio_driver) &&
                a->num_vfs == b->num_vfs && a->total_vfs == b->total_vfs &&
-               a->vf_autoprobe == b->vf_autoprobe && str_eq(a->physfn, b->physfn) &&
-               a->bridge == b->bridge && str_eq(a->reset_methods, b->reset_methods) &&
+               a->vf_autoprobe == b->vf_autoprobe && a->vf_model == b->vf_model &&
+               str_eq(a->physfn, b->physfn) && a->bridge == b->bridge &&
+               str_eq(a->reset_methods, b->reset_methods) &&
                str_eq(a->default_domain_type, b->default_domain_type) &&
                a->strict_type == b->strict_type;
 }

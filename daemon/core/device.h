@@ -30,6 +30,7 @@ typedef struct DeviceFacts {
         unsigned num_vfs;          /* VFs enabled on this PF */
         unsigned total_vfs;        /* that it can have; 0: no SR-IOV */
         bool vf_autoprobe;         /* drivers may bind its VFs when they appear */
+        uint16_t vf_model;         /* what is their model */
         char *physfn;              /* name of the PF of a VF, else NULL */
         bool bridge;               /* header type is not that of an endpoint */
         char *reset_methods;       /* "flr bus": those of reset_method; "": none; NULL: unknown */

@@ -84,7 +84,8 @@ int policy_add(Policy *p, Rule *rule) {
 }
 
 DevicePolicy policy_for_device(const Policy *p, const Device *d) {
-        const Rule *release = NULL, *reset = NULL, *scrub = NULL, *protect = NULL, *drivers = NULL;
+        const Rule *release = NULL, *reset = NULL, *scrub = NULL, *protect = NULL, *drivers = NULL,
+                   *vfs = NULL;
 
         for (size_t i = 0; p && i < p->n; i++) {
                 const Rule *rule = &p->rules[i];
@@ -96,6 +97,7 @@ DevicePolicy policy_for_device(const Policy *p, const Device *d) {
                 scrub = scrub || rule->scrub < 0 ? scrub : rule;
                 protect = protect || rule->protect < 0 ? protect : rule;
                 drivers = drivers || !rule->drivers ? drivers : rule;
+                vfs = vfs || rule->vfs < 0 ? vfs : rule;
         }
         return (DevicePolicy){
                 .release = release ? release->release : RELEASE_RESTORE,
@@ -104,6 +106,7 @@ DevicePolicy policy_for_device(const Policy *p, const Device *d) {
                 .scrub = scrub ? scrub->scrub : SCRUB_NONE,
                 .protect = protect && protect->protect ? protect : NULL,
                 .drivers = drivers ? drivers->drivers : NULL,
+                .vfs = vfs ? (unsigned)vfs->vfs : 0,
         };
 }
 

@@ -40,12 +40,16 @@ typedef struct Rule {
         ReleaseAction release; /* _INVALID: not this rule's to say */
         ScrubGate scrub;       /* likewise */
         int protect;           /* -1: likewise */
+        int vfs;               /* likewise */
         char **drivers; /* that a lease may name besides those whose alias fits; NULL: likewise */
         char *reset;    /* "auto", "none", "required" or a method; NULL: likewise */
 } Rule;
 
-#define RULE_NULL \
-        ((Rule){ .release = _RELEASE_ACTION_INVALID, .scrub = _SCRUB_GATE_INVALID, .protect = -1 })
+#define RULE_NULL                                    \
+        ((Rule){ .release = _RELEASE_ACTION_INVALID, \
+                 .scrub = _SCRUB_GATE_INVALID,       \
+                 .protect = -1,                      \
+                 .vfs = -1 })
 void rule_clear(Rule *r);
 #define _cleanup_rule_ _cleanup_(rule_clear)
 
@@ -72,6 +76,7 @@ typedef struct DevicePolicy {
         ScrubGate scrub;     /* who cleans it before another owner */
         const Rule *protect; /* the rule that gives it to nobody; NULL: none */
         char *const *drivers;
+        unsigned vfs; /* that are made of a PF for those who ask for any; 0: none */
 } DevicePolicy;
 
 DevicePolicy policy_for_device(const Policy *p, const Device *d);

@@ -68,6 +68,9 @@ Group *group_free(Group *g);
 /* reserve.c */
 
 /* The groups of the devices that are named, sorted by id; refuses what no owner could get. */
+int registry_resolve_named(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
+                           Fault *fault);
+/* Also those of the PFs whose pools they are of. */
 int registry_resolve(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
                      Fault *fault);
 /* Makes room for one more lease. */

@@ -40,6 +40,7 @@ typedef struct Terms {
         char *reset;               /* "auto" (NULL means the same), "none", or a method */
         unsigned vfs;              /* to be made first, and leased instead of the PF; 0: none */
         char *pf;                  /* whose VFs these are, also on the VFs' own groups */
+        bool pool; /* they are for whoever asks, and the PF's group is shared by all */
 } Terms;
 
 typedef struct Request {
@@ -96,6 +97,7 @@ typedef struct DeviceRules {
         char *protect;       /* the rule that gives it to nobody; NULL: none */
         bool reset_required; /* before another owner has it; likewise */
         ScrubGate scrub;
+        unsigned vfs; /* the pool that a PF may make; 0: none */
 } DeviceRules;
 
 /* Its last owner in user space, until what policy wants after him is done (core/use.h). */

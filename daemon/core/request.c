@@ -32,7 +32,8 @@ int terms_copy(Terms *to, const Terms *from) {
         Terms copy = { .kind = from->kind,
                        .access = from->access,
                        .interface = from->interface,
-                       .vfs = from->vfs };
+                       .vfs = from->vfs,
+                       .pool = from->pool };
 
         if (from->devices && !(copy.devices = strv_copy(from->devices)))
                 return -ENOMEM;

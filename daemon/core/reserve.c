@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/registry-private.h" /* first: it sets uthash up */
+
 #include <limits.h>
 
-#include "core/registry-private.h"
+#include "core/pool.h"
 #include "core/vfs.h"
 #include "util/strings.h"
 
@@ -60,14 +62,14 @@ static int resolve_device(Registry *r, const char *name, Group **ret, Fault *fau
         return 0;
 }
 
-int registry_resolve(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
-                     Fault *fault) {
+static int resolve(Registry *r, const Request *request, bool with_pools, Group ***ret_groups,
+                   size_t *ret_n, Fault *fault) {
         _cleanup_free_ Group **groups = NULL;
         _cleanup_free_ char **names = NULL;
-        size_t n = strv_length(request->devices), n_groups = 0;
+        size_t n = strv_length(request->devices), n_found = n, n_groups = 0;
         int k;
 
-        groups = calloc(n + 1, sizeof(Group *));
+        groups = calloc(2 * n + 1, sizeof(Group *));
         names = calloc(n + 1, sizeof(char *));
         if (!groups || !names)
                 return fault_set_oom(fault);
@@ -77,17 +79,33 @@ int registry_resolve(Registry *r, const Request *request, Group ***ret_groups, s
                 if (k < 0)
                         return k;
         }
+        for (size_t i = 0; with_pools && i < n; i++) {
+                Group *pool = pool_group(r, registry_device(r, names[i]));
+
+                if (pool)
+                        groups[n_found++] = pool;
+        }
         qsort(names, n, sizeof(char *), name_compare);
         k = refuse_duplicates(names, n, fault);
         if (k < 0)
                 return k;
-        qsort(groups, n, sizeof(Group *), group_compare);
-        for (size_t i = 0; i < n; i++)
+        qsort(groups, n_found, sizeof(Group *), group_compare);
+        for (size_t i = 0; i < n_found; i++)
                 if (n_groups == 0 || groups[n_groups - 1] != groups[i])
                         groups[n_groups++] = groups[i];
         *ret_groups = TAKE_PTR(groups);
         *ret_n = n_groups;
         return 0;
+}
+
+int registry_resolve(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
+                     Fault *fault) {
+        return resolve(r, request, true, ret_groups, ret_n, fault);
+}
+
+int registry_resolve_named(Registry *r, const Request *request, Group ***ret_groups, size_t *ret_n,
+                           Fault *fault) {
+        return resolve(r, request, false, ret_groups, ret_n, fault);
 }
 
 /* dma-api shares a group among owners as long as the driver of each named device and the default
@@ -120,9 +138,18 @@ static bool driver_is_for(const Group *g, const Request *request) {
         return true;
 }
 
+static bool names_device_of(const Group *g, const Request *request) {
+        for (const Device *d = g->devices; d; d = d->next)
+                if (strv_contains(request->devices, d->facts.name))
+                        return true;
+        return false;
+}
+
 const char *group_conflict(const Group *g, const Request *request) {
         const Terms *have = &g->terms, *want = &request->terms;
 
+        if (have->pool && have->vfs > 0 && !names_device_of(g, request))
+                return NULL; /* it wants one of the VFs, and counts on their PF for that */
         if (have->vfs > 0 || want->vfs > 0)
                 return "as the device that virtual functions are made of";
         if (have->kind != want->kind)
@@ -321,7 +348,7 @@ int groups_prepare(Group **groups, size_t n, const Request *request, Changes *c)
                     (group_may_be_claimed(groups[i], kind) &&
                      group_prepare_claim(groups[i], request) < 0))
                         return -ENOMEM;
-        return 0;
+        return pool_mark(groups, n);
 }
 
 void groups_unprepare(Group **groups, size_t n) {

@@ -25,12 +25,13 @@ int device_apply_policy(Device *d, const Policy *p, Changes *c) {
         const char *protect = said.protect ? said.protect->origin : NULL;
 
         if (str_eq(d->rules.protect, protect) && d->rules.reset_required == said.reset_required &&
-            d->rules.scrub == said.scrub)
+            d->rules.scrub == said.scrub && d->rules.vfs == said.vfs)
                 return 0;
         if ((c && reserve_changes(d, c) < 0) || str_set(&d->rules.protect, protect) < 0)
                 return -ENOMEM;
         d->rules.reset_required = said.reset_required;
         d->rules.scrub = said.scrub;
+        d->rules.vfs = said.vfs;
         if (c)
                 add_changes(d, c);
         return 0;

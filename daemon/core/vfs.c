@@ -2,11 +2,15 @@
 #include "core/registry-private.h" /* first: it sets uthash up */
 
 #include "core/planner-private.h"
+#include "core/pool.h"
 #include "core/vfs.h"
 #include "util/strings.h"
 
 Terms terms_of_pf(const Terms *wanted) {
-        return (Terms){ .kind = OWNER_KIND_DMA_API, .vfs = wanted->vfs, .pf = wanted->pf };
+        return (Terms){ .kind = OWNER_KIND_DMA_API,
+                        .vfs = wanted->vfs,
+                        .pf = wanted->pf,
+                        .pool = wanted->pool };
 }
 
 static Device *find_pf(const Group *g, const Terms *terms) {
@@ -130,6 +134,37 @@ static int check_groups(Registry *r, const Lease *l, Group *const *groups, size_
         return 0;
 }
 
+/* Of a pool it takes as many as it wants, the first that can be had; the others are for others. */
+static int pick_vfs(Registry *r, const Lease *l, char ***names, Fault *fault) {
+        _cleanup_(strv_freep) char **picked = calloc(1, sizeof(char *));
+        _cleanup_fault_ Fault why = FAULT_NULL;
+        size_t wanted, n;
+        int k;
+
+        if (!picked || pool_count(&l->request, registry_device(r, l->request.terms.pf), &wanted) < 0)
+                return -ENOMEM;
+        for (char **name = *names; *name && strv_length(picked) < wanted; name++) {
+                char *only[] = { *name, NULL };
+                const Request one = request_for_vfs(&l->request, only);
+                _cleanup_free_ Group **groups = NULL;
+
+                k = registry_resolve_named(r, &one, &groups, &n, &why);
+                if (k == 0)
+                        k = check_groups(r, l, groups, n, &one, &why);
+                if (k == -ENOMEM || (k == 0 && strv_extend(&picked, *name) < 0))
+                        return -ENOMEM;
+        }
+        if (wanted == 0 || strv_length(picked) < wanted)
+                return fault_set(
+                        fault, ERROR_NOT_VIABLE,
+                        "%u virtual functions of %s were made, but %zu cannot be had of them%s%s",
+                        l->request.terms.vfs, l->request.terms.pf, wanted,
+                        fault_is_set(&why) ? ": " : "", fault_is_set(&why) ? why.message : "");
+        (void)strv_free(*names);
+        *names = TAKE_PTR(picked);
+        return 0;
+}
+
 static int group_compare(const void *a, const void *b) {
         unsigned x = (*(Group *const *)a)->id, y = (*(Group *const *)b)->id;
 
@@ -167,8 +202,13 @@ int registry_join_vfs(Registry *r, Lease *l, Changes *c, Fault *fault) {
                 return -ENOMEM;
         if (strv_length(names) < l->request.terms.vfs || !groups_are_there(r, names))
                 return 0;
+        if (l->request.terms.pool) {
+                k = pick_vfs(r, l, &names, fault);
+                if (k < 0)
+                        return k;
+        }
         request = request_for_vfs(&l->request, names);
-        k = registry_resolve(r, &request, &groups, &n, fault);
+        k = registry_resolve_named(r, &request, &groups, &n, fault);
         if (k == 0)
                 k = check_groups(r, l, groups, n, &request, fault);
         if (k < 0)
@@ -271,7 +311,7 @@ static bool has_settings(const DeviceFacts *f) {
 }
 
 int plan_read_vfs(const Group *g, const Terms *terms, Plan *p) {
-        if (terms->kind == OWNER_KIND_DMA_API || terms->pf)
+        if (terms->kind == OWNER_KIND_DMA_API || (terms->pf && !terms->pool))
                 return 0;
         for (const Device *d = g->devices; d; d = d->next) {
                 const Step step = { .kind = STEP_READ_VF, .device = d->facts.name, .group = g->id };

@@ -273,17 +273,26 @@ static void node_event(Discovery *d, const DeviceEvent *e) {
                 tell_node_changed(d, node);
 }
 
-void discovery_event(Discovery *d, const DeviceEvent *e) {
-        KnownDevice *device;
+/* Of VFs that go nothing is told with their PF. */
+static void device_removed(Discovery *d, const char *name) {
+        KnownDevice *device = find_device(d, name);
+        _cleanup_free_ char *physfn = NULL;
 
+        if (!device)
+                return;
+        physfn = TAKE_PTR(device->facts.physfn);
+        forget_device(d, device);
+        if (physfn && find_device(d, physfn))
+                (void)read_facts(d, physfn); /* what cannot be read now is read the next time */
+}
+
+void discovery_event(Discovery *d, const DeviceEvent *e) {
         if (str_eq(e->subsystem, "vfio") || str_eq(e->subsystem, "vfio-dev")) {
                 node_event(d, e);
         } else if (!str_eq(e->subsystem, "pci")) {
                 use_changed(d, e->path);
         } else if (str_eq(e->action, "remove")) {
-                device = find_device(d, e->name);
-                if (device)
-                        forget_device(d, device);
+                device_removed(d, e->name);
         } else {
                 /* what cannot be read now is not known; the next event tries again */
                 (void)read_device(d, e->name);

@@ -123,7 +123,7 @@ static int count_vfs(const Sysfs *s, DeviceFacts *facts) {
 /* Neither file is there without SR-IOV. */
 static int read_sriov(const Sysfs *s, DeviceFacts *facts) {
         _cleanup_free_ char *total = NULL, *autoprobe = NULL;
-        unsigned long long n = 0;
+        unsigned long long n = 0, model = 0;
         int r;
 
         r = sysfs_readf(s, &total, "sys/bus/pci/devices/%s/sriov_totalvfs", facts->name);
@@ -132,10 +132,13 @@ static int read_sriov(const Sysfs *s, DeviceFacts *facts) {
         r = sysfs_readf(s, &autoprobe, "sys/bus/pci/devices/%s/sriov_drivers_autoprobe",
                         facts->name);
         if (r == 0)
+                r = read_hex(s, facts->name, "sriov_vf_device", &model);
+        if (r == 0)
                 r = parse_u64(total, 10, &n);
         if (r < 0)
                 return r;
         facts->total_vfs = (unsigned)n;
+        facts->vf_model = (uint16_t)model;
         facts->vf_autoprobe = str_eq(autoprobe, "1");
         return 0;
 }

@@ -93,7 +93,7 @@ static bool put_in_use(json_object *to, const Obstacles *in_use) {
 
 static bool put_sriov(json_object *o, const SimDevice *d) {
         return put_int(o, "total_vfs", d->facts.total_vfs) &&
-               put_hex(o, "vf_device", 4, d->vf_model) &&
+               put_hex(o, "vf_device", 4, d->facts.vf_model) &&
                put(o, "vf_autoprobe", json_object_new_boolean(d->facts.vf_autoprobe));
 }
 

@@ -168,11 +168,11 @@ static void read_sriov(Reader *rd, const Place *at, json_object *o, SimDevice *d
         int64_t total = 0;
         uint64_t id = 0;
 
-        d->vf_model = d->facts.model;
+        d->facts.vf_model = d->facts.model;
         if (reader_int(rd, at, o, "total_vfs", 0, UINT16_MAX, &total))
                 d->facts.total_vfs = (unsigned)total;
         if (reader_digits(rd, at, o, "vf_device", 16, UINT16_MAX, &id))
-                d->vf_model = (unsigned)id;
+                d->facts.vf_model = (uint16_t)id;
         d->facts.vf_autoprobe = d->facts.total_vfs > 0;
         reader_bool(rd, at, o, "vf_autoprobe", &d->facts.vf_autoprobe);
         if (rd->error == 0 && d->facts.total_vfs > 0 && d->facts.physfn)
@@ -180,14 +180,14 @@ static void read_sriov(Reader *rd, const Place *at, json_object *o, SimDevice *d
 }
 
 static void read_vf_settings(Reader *rd, const Place *at, json_object *o, const char *key,
-                             const char *physfn, char **p) {
+                             bool allowed, char **p) {
         const Place here = { .up = at, .key = key };
         VfSettings settings = VF_SETTINGS_NULL;
 
         reader_string(rd, at, o, key, p);
         if (rd->error != 0 || !*p)
                 return;
-        if (!physfn || vf_settings_parse(*p, &settings) < 0) {
+        if (!allowed || vf_settings_parse(*p, &settings) < 0) {
                 reader_fail(rd, &here,
                             "expected settings of a VF like \"mac=52:54:00:12:34:56 trust=off\", "
                             "found \"%s\"",
@@ -296,7 +296,8 @@ SimDevice *sim_topology_device(Reader *rd, const Place *at, Sim *sim, json_objec
         if (!f->reset_methods)
                 reader_oom(rd);
         reader_strings(rd, at, o, "remembered", &d->remembered);
-        read_vf_settings(rd, at, o, "vf_settings", d->facts.physfn, &d->vf_settings);
+        read_vf_settings(rd, at, o, "vf_settings", d->facts.physfn || d->facts.total_vfs > 0,
+                         &d->vf_settings);
         read_vf_settings(rd, at, o, "vf_remembered", d->facts.physfn, &d->vf_remembered);
         sim_topology_obstacles(rd, at, o, "in_use", f->name, &d->in_use);
         if (rd->error == 0 && f->physfn && !sim_device(sim, f->physfn))

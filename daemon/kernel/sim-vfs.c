@@ -41,13 +41,14 @@ static int make_vf(Sim *sim, const SimDevice *pf, const char *name) {
             str_set(&vf->facts.vendor_name, f->vendor_name) < 0 ||
             str_set(&vf->facts.vfio_driver, f->vfio_driver) < 0 ||
             str_set(&vf->facts.vfio_module, f->vfio_module) < 0 ||
-            str_set(&vf->facts.physfn, f->name) < 0 || strv_extend(&vf->reset, "flr") < 0)
+            str_set(&vf->facts.physfn, f->name) < 0 ||
+            str_set(&vf->vf_settings, pf->vf_settings) < 0 || strv_extend(&vf->reset, "flr") < 0)
                 return -ENOMEM;
         for (char **name_of = pf->matches; name_of && *name_of; name_of++)
                 if (strv_extend(&vf->matches, *name_of) < 0)
                         return -ENOMEM;
         vf->facts.vendor = f->vendor;
-        vf->facts.model = (uint16_t)pf->vf_model;
+        vf->facts.model = f->vf_model;
         vf->facts.class_code = f->class_code;
         vf->facts.numa_node = f->numa_node;
         vf->facts.group = pf->group ? unused_group(sim) : -1;

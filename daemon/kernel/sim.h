@@ -71,12 +71,12 @@ typedef enum SimCdev {
 
 typedef struct SimDevice {
         DeviceFacts facts;
-        SimGroup *group;     /* NULL: none */
-        char **matches;      /* drivers whose id table has the device */
-        char **reset;        /* reset methods */
-        char **remembered;   /* drivers that it had when a step first touched it */
-        unsigned vf_model;   /* device id of the VFs of a PF */
-        char *vf_settings;   /* of a VF, as its PF's driver reports them; NULL: not at all */
+        SimGroup *group;   /* NULL: none */
+        char **matches;    /* drivers whose id table has the device */
+        char **reset;      /* reset methods */
+        char **remembered; /* drivers that it had when a step first touched it */
+        char *vf_settings; /* of a VF, as its PF's driver reports them; of a PF: what new VFs have; NULL:
+ not at all */
         char *vf_remembered; /* those that a step has read */
         Obstacles in_use;
         SimPending pending;

@@ -110,6 +110,8 @@ static json_object *terms_to_json(const Terms *t) {
         if (t->vfs > 0)
                 put_uint(&b, "vfs", t->vfs);
         put_string(&b, "pf", t->pf);
+        if (t->pool)
+                put_uint(&b, "pool", t->pool);
         return builder_finish(&b);
 }
 
@@ -376,6 +378,8 @@ static int get_terms(json_object *o, Terms *ret, const char **ret_why) {
                 r = get_string(t, "reset", false, &ret->reset, ret_why);
         if (r == 0)
                 r = get_string(t, "pf", false, &ret->pf, ret_why);
+        if (r == 0)
+                r = get_later_flag(t, "pool", &ret->pool, ret_why);
         if (r == 0 && json_object_object_get_ex(t, "vfs", NULL)) {
                 r = get_uint(t, "vfs", UINT16_MAX, &vfs, ret_why);
                 ret->vfs = (unsigned)vfs;

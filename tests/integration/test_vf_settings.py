@@ -16,7 +16,7 @@ LIBVIRT = "mac=52:54:00:12:34:56 vlan=42 qos=3 trust=on spoof-check=off"
 
 
 def topology():
-    igb = {"driver": "igb", "device": "10c9", "total_vfs": 8}
+    igb = {"driver": "igb", "device": "10c9", "total_vfs": 8, "vf_settings": SETTINGS}
     vf = {"device": "10ca", "driver": "igbvf", "matches": ["igbvf", "vp-vdpa"]}
     return {
         "default_domain_type": "DMA",

@@ -131,6 +131,7 @@ static void test_facts_of_an_endpoint(void **state) {
         host_write(&f->host, host_device_file(NIC, "driver_override"), "vfio-pci\n");
         host_write(&f->host, host_device_file(NIC, "sriov_totalvfs"), "8\n");
         host_write(&f->host, host_device_file(NIC, "sriov_drivers_autoprobe"), "1\n");
+        host_write(&f->host, host_device_file(NIC, "sriov_vf_device"), "10ca\n");
         host_link(&f->host, host_device_file(NIC, "virtfn0"), "../0000:3b:10.0");
         host_link(&f->host, host_device_file(NIC, "virtfn1"), "../0000:3b:10.1");
         host_write_aliases(&f->host,
@@ -144,6 +145,7 @@ static void test_facts_of_an_endpoint(void **state) {
         assert_int_equal(facts.class_code, 0x020000);
         assert_int_equal(facts.group, 12);
         assert_int_equal(facts.numa_node, 1);
+        assert_int_equal(facts.vf_model, 0x10ca);
         assert_string_equal(facts.driver, "e1000e");
         assert_null(facts.driver_override); /* is read elsewhere: it can block */
         assert_string_equal(facts.vfio_module, "e1000e_vfio_pci");
@@ -294,6 +296,19 @@ static void test_removed_device_is_told(void **state) {
         event(f, "remove", "pci", NIC, "/sys/devices/pci0000:3a/" NIC);
         event(f, "change", "net", "eth0", "/sys/devices/pci0000:3a/" NIC "/net/eth0");
         assert_told(f, "");
+}
+
+static void test_a_vf_that_goes_changes_its_pf(void **state) {
+        Fixture *f = *state;
+
+        host_add_device(&f->host, OTHER, "0x020000\n");
+        host_link(&f->host, host_device_file(OTHER, "physfn"), "../" NIC);
+        host_link(&f->host, host_device_file(NIC, "virtfn0"), "../" OTHER);
+        start(f);
+        assert_told(f, "seen " NIC " -;seen " OTHER " -;");
+        host_remove(&f->host, host_device_file(NIC, "virtfn0"));
+        event(f, "remove", "pci", OTHER, "/sys/devices/pci0000:3a/" OTHER);
+        assert_told(f, "gone " OTHER ";seen " NIC " -;");
 }
 
 static void test_device_that_vanished_before_its_event(void **state) {
@@ -498,6 +513,7 @@ int main(void) {
                 TEST(test_only_changes_are_told),
                 TEST(test_new_device_is_told_once_complete),
                 TEST(test_removed_device_is_told),
+                TEST(test_a_vf_that_goes_changes_its_pf),
                 TEST(test_device_that_vanished_before_its_event),
                 TEST(test_use_is_of_the_nearest_device),
                 TEST(test_use_below_an_nvme_subsystem),

@@ -135,6 +135,46 @@ def test_selectors_share_out_the_functions(host):
         host.wait_free(*functions(host))
 
 
+@pytest.fixture
+def pool(host):
+    rules = json.dumps({"rules": [{"match": {"device": PF}, "vfs": 4}]})
+    host.run(["sh", "-c", "mkdir -p /etc/dmaownerd && printf %s \"$1\" > /etc/dmaownerd/dmaownerd.json", "sh", rules])
+    host.ctl("reload")
+    yield
+    host.run("rm /etc/dmaownerd/dmaownerd.json")
+    host.ctl("reload")
+
+
+def test_a_pool_is_made_for_the_first_and_removed_after_the_last(host, pool):
+    first = host.acquire(f"pf={PF}*2", user="alice")
+    made = functions(host)
+    assert kernel(host) == ("nvme", "4", "0") and host.leases()[0]["Devices"] == made[:2]
+    second = host.acquire(f"pf={PF},class=0108", user="bob")
+    third = host.acquire(made[3])
+    assert [lease["Devices"] for lease in host.leases()] == [made[:2], made[2:3], made[3:]]
+    assert [host.driver(name) for name in made] == ["vfio-pci"] * 4
+    host.release(first)
+    host.wait_free(*made[:2])
+    assert [host.driver(name) for name in made] == ["", "", "vfio-pci", "vfio-pci"]
+    host.release(second)
+    assert kernel(host)[1] == "4"
+    host.release(third)
+    host.wait("the PF as it was", lambda: kernel(host) == HERE)
+    assert functions(host) == []
+
+
+def test_a_pool_outlives_a_daemon_that_is_killed(host, pool):
+    lease = host.acquire(f"pf={PF}", user="alice")
+    host.run("systemctl kill --signal=KILL --kill-who=main dmaownerd")
+    host.wait("the daemon is back", lambda: host.leases_or_none() is not None)
+    assert kernel(host)[1] == "4"
+    second = host.acquire(f"pf={PF}", user="bob")
+    host.release(lease)
+    assert kernel(host)[1] == "4"
+    host.release(second)
+    host.wait("the PF as it was", lambda: kernel(host) == HERE)
+
+
 IGB, IGB_VF = HOTPLUG_ADDRESS, HOTPLUG_ADDRESS.replace("00.0", "10.0")
 
 
