@@ -9,6 +9,7 @@
 
 #include <string.h>
 #include <time.h>
+#include <utlist.h>
 
 #include "manager/manager-internal.h"
 #include "util/log.h"
@@ -17,8 +18,17 @@
 #define DEVICES_AT_ONCE     32U
 #define GRANT_DEADLINE_USEC 10000000ULL
 
+/* A right that is granted again. */
+typedef struct Renewal {
+        Patrol *patrol;
+        unsigned group;
+        KernelOp *op;
+        struct Renewal *prev, *next;
+} Renewal;
+
 struct Patrol {
         Manager *m;
+        Renewal *renewals;      /* under way */
         sd_event_source *timer; /* runs while there is something to look after */
         long long last;         /* group */
 };
@@ -99,16 +109,6 @@ static int patrol_start(Patrol *p) {
                                           on_timer, p);
 }
 
-void patrol_note(Patrol *p, const Group *g) {
-        int r;
-
-        if (p->timer || !group_is_looked_after(g))
-                return;
-        r = patrol_start(p);
-        if (r < 0)
-                log_error("Cannot look after groups that are owned: %s", strerror(-r));
-}
-
 int patrol_new(Manager *m, Patrol **ret) {
         Patrol *p = calloc(1, sizeof(Patrol));
 
@@ -119,20 +119,53 @@ int patrol_new(Manager *m, Patrol **ret) {
         return 0;
 }
 
+static void renewal_free(Renewal *renewal) {
+        DL_DELETE(renewal->patrol->renewals, renewal);
+        free(renewal);
+}
+
+static void renewal_cancel(Renewal *renewal) {
+        renewal->patrol->m->kernel->ops->cancel(renewal->op);
+        renewal_free(renewal);
+}
+
 Patrol *patrol_free(Patrol *p) {
+        Renewal *renewal, *next;
+
         if (!p)
                 return NULL;
+        DL_FOREACH_SAFE(p->renewals, renewal, next) {
+                renewal_cancel(renewal);
+        }
         sd_event_source_disable_unref(p->timer);
         free(p);
         return NULL;
 }
 
+void patrol_note(Patrol *p, const Group *g) {
+        Renewal *renewal, *next;
+        int r;
+
+        /* or it might come after the step that takes the right back */
+        DL_FOREACH_SAFE(p->renewals, renewal, next) {
+                if (renewal->group == g->id && !group_is_watched(g))
+                        renewal_cancel(renewal);
+        }
+        if (p->timer || !group_is_looked_after(g))
+                return;
+        r = patrol_start(p);
+        if (r < 0)
+                log_error("Cannot look after groups that are owned: %s", strerror(-r));
+}
+
 static void on_granted(KernelOp *op, StepResult *result, void *userdata) {
-        Manager *m = userdata;
+        Renewal *renewal = userdata;
+        Manager *m = renewal->patrol->m;
         Group *g = registry_group(m->registry, op->step->group);
         _cleanup_changes_ Changes c = CHANGES_NULL;
         const char *why = result->text ? result->text : strerror(result->error);
 
+        renewal_free(renewal);
         if (result->error == 0) {
                 log_notice("Group %u: /dev/vfio/%u was changed by somebody else; it is for uid %u again",
                            op->step->group, op->step->group, (unsigned)op->step->uid);
@@ -141,23 +174,37 @@ static void on_granted(KernelOp *op, StepResult *result, void *userdata) {
         log_warning("Group %u: /dev/vfio/%u was changed by somebody else, and cannot be granted to uid %u "
                     "again: %s",
                     op->step->group, op->step->group, (unsigned)op->step->uid, why);
-        if (!g || !group_is_watched(g))
+        if (!g)
                 return;
         if (registry_group_set_waits_for(g, why, &c) < 0)
                 log_error("Out of memory");
         (void)manager_commit(m, &c);
 }
 
+static int renew_right(Patrol *p, const Group *g) {
+        Step step = { .kind = STEP_GRANT_NODE, .group = g->id, .uid = g->node_uid };
+        Renewal *renewal = calloc(1, sizeof(Renewal));
+        int r;
+
+        if (!renewal)
+                return -ENOMEM;
+        *renewal = (Renewal){ .patrol = p, .group = g->id };
+        DL_APPEND(p->renewals, renewal);
+        r = p->m->kernel->ops->run(p->m->kernel, &step, NULL, GRANT_DEADLINE_USEC, on_granted,
+                                   renewal, &renewal->op);
+        if (r < 0)
+                renewal_free(renewal);
+        return r;
+}
+
 void patrol_renew_right(Manager *m, unsigned group) {
         const Group *g = registry_group(m->registry, group);
-        Step step = { .kind = STEP_GRANT_NODE, .group = group };
         int r;
 
         if (!m->started || !g || !group_is_watched(g) || g->terms.kind != OWNER_KIND_USER ||
             g->terms.access != ACCESS_NODE)
                 return;
-        step.uid = g->node_uid;
-        r = m->kernel->ops->run(m->kernel, &step, NULL, GRANT_DEADLINE_USEC, on_granted, m, NULL);
+        r = renew_right(m->patrol, g);
         if (r < 0)
                 log_error("Group %u: cannot grant /dev/vfio/%u again: %s", group, group,
                           strerror(-r));
