@@ -17,8 +17,10 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "native: uses what valgrind 3.19 does not know (pidfd_open)")
 
 
-# A job in the background of a script is started with SIGINT ignored, and so would be what it starts.
+# A job in the background of a script is started with SIGINT ignored, one of nohup with SIGHUP, and so would be
+# what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
