@@ -124,7 +124,7 @@ static int read_facts(Discovery *d, const char *name) {
         bool changed;
         int r;
 
-        r = facts_reader_read(&d->facts, name, &facts);
+        r = facts_reader_read(&d->facts, name, device ? &device->facts : NULL, &facts);
         if (r == -ENODEV && device)
                 forget_device(d, device);
         if (r < 0)

@@ -181,10 +181,20 @@ static int find_vfio_driver(FactsReader *f, const char *modalias, DeviceFacts *f
         return str_set(&facts->vfio_driver, "vfio-pci");
 }
 
-static int find_names(struct udev_hwdb *hwdb, const char *modalias, DeviceFacts *facts) {
+static bool is_same_model(const DeviceFacts *a, const DeviceFacts *b) {
+        return a->vendor == b->vendor && a->model == b->model && a->class_code == b->class_code;
+}
+
+/* The database takes longer than all the rest, and a device keeps its names. */
+static int find_names(struct udev_hwdb *hwdb, const char *modalias, const DeviceFacts *before,
+                      DeviceFacts *facts) {
         struct udev_list_entry *entry;
         int r = 0;
 
+        if (before && is_same_model(before, facts)) {
+                r = str_set(&facts->vendor_name, before->vendor_name);
+                return r < 0 ? r : str_set(&facts->model_name, before->model_name);
+        }
         if (!hwdb)
                 return 0;
         udev_list_entry_foreach(entry, udev_hwdb_get_properties_list_entry(hwdb, modalias, 0)) {
@@ -215,7 +225,7 @@ static bool class_is_bridge(uint32_t class_code) {
         return subclass == 0x0604 || subclass == 0x0607 || subclass == 0x0609;
 }
 
-static int read_all(FactsReader *f, DeviceFacts *facts) {
+static int read_all(FactsReader *f, const DeviceFacts *before, DeviceFacts *facts) {
         _cleanup_free_ char *modalias = NULL, *numa = NULL;
         unsigned long long vendor, model, class_code, node;
         const Sysfs *s = &f->sysfs;
@@ -240,19 +250,20 @@ static int read_all(FactsReader *f, DeviceFacts *facts) {
         if (sysfs_readf(s, &numa, "sys/bus/pci/devices/%s/numa_node", name) >= 0 &&
             parse_u64(numa, 10, &node) >= 0)
                 facts->numa_node = (int)node;
-        r = find_names(f->hwdb, modalias, facts);
+        r = find_names(f->hwdb, modalias, before, facts);
         if (r < 0)
                 return r;
         return find_vfio_driver(f, modalias, facts);
 }
 
-int facts_reader_read(FactsReader *f, const char *name, DeviceFacts *ret) {
+int facts_reader_read(FactsReader *f, const char *name, const DeviceFacts *before,
+                      DeviceFacts *ret) {
         _cleanup_device_facts_ DeviceFacts facts = DEVICE_FACTS_NULL;
         int r;
 
         if (str_set(&facts.name, name) < 0 || str_set(&facts.bus, "pci") < 0)
                 return -ENOMEM;
-        r = read_all(f, &facts);
+        r = read_all(f, before, &facts);
         /* a device that goes while it is read */
         if (r == -ENOENT || r == -ENXIO)
                 return -ENODEV;

@@ -28,5 +28,6 @@ typedef struct FactsReader {
 int facts_reader_init(FactsReader *f, const char *root, struct udev *udev);
 void facts_reader_clear(FactsReader *f);
 
-/* Everything but driver_override. -ENODEV: there is no such device (any more). */
-int facts_reader_read(FactsReader *f, const char *name, DeviceFacts *ret);
+/* Everything but driver_override. before: what was read of it the last time, or NULL. -ENODEV: there is
+ * no such device (any more). */
+int facts_reader_read(FactsReader *f, const char *name, const DeviceFacts *before, DeviceFacts *ret);

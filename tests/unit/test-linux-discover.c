@@ -117,7 +117,7 @@ static DeviceFacts read_facts(Fixture *f, const char *name) {
         struct udev *udev = udev_new();
 
         assert_int_equal(facts_reader_init(&reader, f->host.root, udev), 0);
-        assert_int_equal(facts_reader_read(&reader, name, &facts), 0);
+        assert_int_equal(facts_reader_read(&reader, name, NULL, &facts), 0);
         facts_reader_clear(&reader);
         (void)udev_unref(udev);
         return facts;
@@ -209,7 +209,7 @@ static void test_no_such_device(void **state) {
         struct udev *udev = udev_new();
 
         assert_int_equal(facts_reader_init(&reader, f->host.root, udev), 0);
-        assert_int_equal(facts_reader_read(&reader, OTHER, &facts), -ENODEV);
+        assert_int_equal(facts_reader_read(&reader, OTHER, NULL, &facts), -ENODEV);
         assert_int_equal(facts.group, 77);
         facts_reader_clear(&reader);
         (void)udev_unref(udev);
@@ -222,11 +222,11 @@ static void test_aliases_are_read_again_when_changed(void **state) {
         struct udev *udev = udev_new();
 
         assert_int_equal(facts_reader_init(&reader, f->host.root, udev), 0);
-        assert_int_equal(facts_reader_read(&reader, NIC, &before), 0);
+        assert_int_equal(facts_reader_read(&reader, NIC, NULL, &before), 0);
         assert_null(before.vfio_module);
         reader.vfio_changed.tv_sec--; /* the clock of the file system may not have moved on */
         host_write_aliases(&f->host, "alias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n");
-        assert_int_equal(facts_reader_read(&reader, NIC, &after), 0);
+        assert_int_equal(facts_reader_read(&reader, NIC, &before, &after), 0);
         assert_string_equal(after.vfio_module, "vfio_pci");
         assert_string_equal(after.vfio_driver, "vfio-pci");
         device_facts_clear(&before);
