@@ -472,10 +472,16 @@ void discovery_after_step(Discovery *d, const Step *step, bool succeeded, const 
         }
 }
 
+/* Often, and of many devices: so no more than has to be. What cannot be read now is read the next time. */
 void discovery_look(Discovery *d, const char *device) {
-        /* what cannot be read now is read the next time */
-        if (find_device(d, device))
+        const KnownDevice *known = find_device(d, device);
+
+        if (!known)
+                return;
+        if (facts_reader_is_stale(&d->facts, &known->facts))
                 (void)read_device(d, device);
+        else
+                (void)override_reader_ask(d->overrides, device);
 }
 
 int discovery_is_file(Discovery *d, unsigned group, FileRole role, const char *device, int fd) {

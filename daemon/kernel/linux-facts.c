@@ -273,3 +273,16 @@ int facts_reader_read(FactsReader *f, const char *name, const DeviceFacts *befor
         facts = DEVICE_FACTS_NULL;
         return 0;
 }
+
+bool facts_reader_is_stale(FactsReader *f, const DeviceFacts *known) {
+        _cleanup_device_facts_ DeviceFacts now = DEVICE_FACTS_NULL;
+        const Sysfs *s = &f->sysfs;
+
+        if (str_set(&now.name, known->name) < 0 ||
+            read_link(s, now.name, "driver", &now.driver) < 0 || read_group(s, &now) < 0 ||
+            (known->total_vfs > 0 && count_vfs(s, &now) < 0))
+                return true;
+        return !str_eq(now.driver, known->driver) || now.group != known->group ||
+               !str_eq(now.default_domain_type, known->default_domain_type) ||
+               now.num_vfs != known->num_vfs;
+}

@@ -31,3 +31,6 @@ void facts_reader_clear(FactsReader *f);
 /* Everything but driver_override. before: what was read of it the last time, or NULL. -ENODEV: there is
  * no such device (any more). */
 int facts_reader_read(FactsReader *f, const char *name, const DeviceFacts *before, DeviceFacts *ret);
+/* Is anything else there now, of what changes without an event: driver, group, default domain type, number of VFs? Also
+ * if it cannot be read. */
+bool facts_reader_is_stale(FactsReader *f, const DeviceFacts *known);

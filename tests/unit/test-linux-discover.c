@@ -273,6 +273,40 @@ static void test_only_changes_are_told(void **state) {
         assert_told(f, "seen " NIC " vfio-pci;");
 }
 
+/* What no event tells of is found by looking; nothing is told where nothing changed. */
+static void test_look(void **state) {
+        Fixture *f = *state;
+
+        host_write(&f->host, host_device_file(NIC, "sriov_totalvfs"), "8\n");
+        host_write(&f->host, host_device_file(NIC, "sriov_drivers_autoprobe"), "1\n");
+        start(f);
+        assert_told(f, "seen " NIC " -;");
+        discovery_look(f->discovery, NIC);
+        run(f, 100000);
+        assert_told(f, "");
+        host_set_driver(&f->host, NIC, "vfio-pci");
+        discovery_look(f->discovery, NIC);
+        assert_told(f, "seen " NIC " -;");
+        assert_string_equal(f->last.driver, "vfio-pci");
+        host_write(&f->host, "sys/kernel/iommu_groups/12/type", "identity\n");
+        discovery_look(f->discovery, NIC);
+        assert_told(f, "seen " NIC " -;");
+        assert_string_equal(f->last.default_domain_type, "identity");
+        host_link(&f->host, host_device_file(NIC, "virtfn0"), "../0000:3b:10.0");
+        discovery_look(f->discovery, NIC);
+        assert_told(f, "seen " NIC " -;");
+        assert_int_equal(f->last.num_vfs, 1);
+        run(f, 100000);
+        host_write(&f->host, host_device_file(NIC, "driver_override"), "vfio-pci\n");
+        discovery_look(f->discovery, NIC);
+        run(f, 100000);
+        assert_told(f, "seen " NIC " vfio-pci;");
+        host_remove(&f->host, host_device_file(NIC, "driver"));
+        host_remove(&f->host, host_device_file(NIC, "vendor"));
+        discovery_look(f->discovery, NIC);
+        assert_told(f, "gone " NIC ";");
+}
+
 static void test_new_device_is_told_once_complete(void **state) {
         Fixture *f = *state;
 
@@ -511,6 +545,7 @@ int main(void) {
                 TEST(test_start_tells_all_with_overrides),
                 TEST(test_start_without_pci),
                 TEST(test_only_changes_are_told),
+                TEST(test_look),
                 TEST(test_new_device_is_told_once_complete),
                 TEST(test_removed_device_is_told),
                 TEST(test_a_vf_that_goes_changes_its_pf),
