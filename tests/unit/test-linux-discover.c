@@ -279,6 +279,7 @@ static void test_look(void **state) {
 
         host_write(&f->host, host_device_file(NIC, "sriov_totalvfs"), "8\n");
         host_write(&f->host, host_device_file(NIC, "sriov_drivers_autoprobe"), "1\n");
+        host_write(&f->host, host_device_file(NIC, "sriov_vf_device"), "10ed\n");
         start(f);
         assert_told(f, "seen " NIC " -;");
         discovery_look(f->discovery, NIC);
