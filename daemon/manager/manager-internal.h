@@ -64,8 +64,10 @@ void switch_forget(Manager *m, Group *g);
 const VfioFiles *switch_files(const Group *g);
 /* After a restart: a step of the last run may still be at work on the group. */
 int switch_distrust(Manager *m, Group *g);
-/* The step that was under way when the last run ended, for people. */
-int switch_note_left_behind(Manager *m, Group *g, const char *step);
+/* The step that was under way when the last run ended. */
+int switch_note_left_behind(Manager *m, Group *g, const Step *step);
+/* The one that is under way, or was left behind; NULL: none. */
+const Step *switch_step(const Group *g);
 /* The executor came back: what waits for it need not wait longer. */
 void switch_wake(Manager *m, Group *g);
 /* A step of some group waits for these processes. */

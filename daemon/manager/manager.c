@@ -27,7 +27,7 @@ static int store_group(Manager *m, const Group *g) {
         int r = 0;
 
         if ((g->state != GROUP_FREE || g->owed_type) && g->n_devices > 0)
-                return store_save_group(m->store, g, NULL);
+                return store_save_group(m->store, g, switch_step(g));
         for (const Device *d = g->devices; r == 0 && d; d = d->next)
                 r = store_remove_group(m->store, d->facts.name);
         return r;

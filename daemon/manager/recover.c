@@ -69,9 +69,12 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
         r = adopt_records(m, g, stored);
         if (r < 0)
                 return r;
-        if (stored->step)
+        if (stored->step.kind >= 0) {
+                _cleanup_free_ char *step = step_describe(&stored->step);
+
                 log_notice("Group %u was %s; the last step written down is: %s", g->id,
-                           group_state_to_string(stored->state), stored->step);
+                           group_state_to_string(stored->state), step ? step : "?");
+        }
         r = registry_adopt_group(m->registry, g, stored->state, &stored->owner, &stored->terms,
                                  stored->node_uid, stored->recorded_type, c);
         g->evict = stored->evict;
@@ -81,8 +84,8 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
         g->guess = stored->guess;
         if (r == 0 && stored->waits_for)
                 r = registry_group_set_waits_for(g, stored->waits_for, c);
-        if (r == 0 && stored->step)
-                r = switch_note_left_behind(m, g, stored->step);
+        if (r == 0 && stored->step.kind >= 0)
+                r = switch_note_left_behind(m, g, &stored->step);
         return r;
 }
 

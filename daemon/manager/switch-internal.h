@@ -12,7 +12,7 @@ struct Switch {
         bool claim;          /* direction: towards a lease, or back to the host */
         bool running;        /* a plan is under way */
         bool unclear;        /* a step may have been left behind: wait for it, then look again */
-        char *left_behind;   /* which, for people; NULL: not known */
+        Step left_behind;    /* which; of no kind: not known */
         bool looking;        /* the plan only looks */
         Plan plan;
         size_t next;

@@ -35,7 +35,7 @@ Switch *switch_free(Switch *s) {
         plan_clear(&s->plan);
         keep_close(&s->keep);
         fault_clear(&s->first);
-        free(s->left_behind);
+        step_clear(&s->left_behind);
         free(s);
         return NULL;
 }
@@ -53,6 +53,7 @@ Switch *switch_get(Manager *m, Group *g) {
                 .g = g,
                 .keep = KEEP_NULL,
                 .first = FAULT_NULL,
+                .left_behind = { .kind = _STEP_KIND_INVALID },
         };
         g->userdata = s;
         return s;
@@ -189,29 +190,36 @@ static int plan_look(const Group *g, Plan *ret) {
         return 0;
 }
 
-int switch_note_left_behind(Manager *m, Group *g, const char *step) {
+int switch_note_left_behind(Manager *m, Group *g, const Step *step) {
         Switch *s = switch_get(m, g);
 
-        return s ? str_set(&s->left_behind, step) : -ENOMEM;
+        return s ? step_copy(&s->left_behind, step) : -ENOMEM;
+}
+
+const Step *switch_step(const Group *g) {
+        const Switch *s = g->userdata;
+
+        if (s && s->op && !s->looking)
+                return &s->plan.steps[s->next];
+        return s && s->left_behind.kind >= 0 ? &s->left_behind : NULL;
 }
 
 /* The step, or one before it, may be at work in the kernel still. */
 static void switch_doubt(Switch *s, const Step *step, int error) {
         s->unclear = is_unclear(error);
-        if (s->unclear && error != EAGAIN) {
-                free(s->left_behind);
-                s->left_behind = step_describe(step); /* NULL: without its name */
-        }
+        if (s->unclear && error != EAGAIN)
+                (void)step_copy(&s->left_behind, step); /* for lack of memory: without its name */
 }
 
 static int switch_wait_for_lock(Switch *s) {
-        _cleanup_free_ char *why = NULL;
+        _cleanup_free_ char *what = NULL, *why = NULL;
 
         /* an eviction goes on in the kernel; who keeps it waiting is known from before */
         if (s->g->evict && !str_empty(s->g->waits_for))
                 return switch_retry_later(s, s->g->waits_for);
-        why = str_format("a step that was left behind in the kernel%s%s",
-                         s->left_behind ? ": " : "", s->left_behind ? s->left_behind : "");
+        what = s->left_behind.kind >= 0 ? step_describe(&s->left_behind) : NULL;
+        why = str_format("a step that was left behind in the kernel%s%s", what ? ": " : "",
+                         what ? what : "");
         return why ? switch_retry_later(s, why) : -ENOMEM;
 }
 
@@ -232,7 +240,7 @@ static int switch_begin(Switch *s) {
                 if (s->m->kernel->ops->group_is_locked(s->m->kernel, s->g->id) != 0)
                         return switch_wait_for_lock(s);
                 s->unclear = false;
-                (void)str_set(&s->left_behind, NULL);
+                step_clear(&s->left_behind);
                 s->looking = true;
                 r = plan_look(s->g, &s->plan);
                 return r < 0 ? r : switch_run(s);

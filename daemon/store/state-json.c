@@ -580,23 +580,18 @@ static int get_ownership(json_object *o, StoredGroup *g, const char **ret_why) {
 }
 
 /* What cannot be understood is left out: what is to be done follows from what there is. */
-static int get_step(json_object *o, char **ret) {
+static int get_step(json_object *o, Step *ret) {
         _cleanup_free_ char *message = NULL;
-        Step step = {};
-        int r = step_from_json(o, &step, &message);
+        int r = step_from_json(o, ret, &message);
 
-        if (r == -ENOMEM)
-                return r;
         if (r < 0)
-                return 0;
-        *ret = step_describe(&step);
-        step_clear(&step);
-        return *ret ? 0 : -ENOMEM;
+                *ret = (Step){ .kind = _STEP_KIND_INVALID };
+        return r == -ENOMEM ? r : 0;
 }
 
 int stored_group_from_json(json_object *o, StoredGroup *ret, const char **ret_why) {
         json_object *step, *leases;
-        StoredGroup g = {};
+        StoredGroup g = { .step = { .kind = _STEP_KIND_INVALID } };
         int r = check_version(o, ret_why);
 
         if (r == 0)
@@ -644,5 +639,5 @@ void stored_group_clear(StoredGroup *g) {
         free(g->owed_type);
         free(g->waits_for);
         (void)strv_free(g->leases);
-        free(g->step);
+        step_clear(&g->step);
 }

@@ -53,7 +53,7 @@ typedef struct StoredGroup {
         StoredDevice *devices;
         size_t n_devices;
         char **leases; /* the ids of those that counted on it */
-        char *step;    /* the one under way when it was written, for people; may be NULL */
+        Step step;     /* the one under way when it was written; may be of no kind */
 } StoredGroup;
 
 typedef struct StoredState {

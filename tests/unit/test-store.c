@@ -189,7 +189,8 @@ static void test_store_gives_back_a_group(void **state) {
         assert_true(g->devices[1].record.vf_autoprobe);
         assert_int_equal(g->terms.vfs, 0);
         assert_string_equal(g->terms.pf, "0000:00:02.0");
-        assert_string_equal(g->step, "unbind 0000:00:03.0 from e1000e");
+        assert_int_equal(g->step.kind, STEP_UNBIND);
+        assert_string_equal(g->step.value, "e1000e");
         assert_int_equal(strv_length(g->leases), 1);
         assert_string_equal(g->leases[0], f->lease->id);
 }
