@@ -282,7 +282,11 @@ static int run(void) {
         (void)sd_notify(0, "STOPPING=1");
         if (r < 0)
                 log_error("The event loop failed: %s", strerror(-r));
-        return r;
+        /* whoever holds a lease by its connection is gone with the bus, and everything else is taken up
+         * by the next run: the service manager starts it */
+        if (r > 0)
+                log_error("The connection to the bus is lost");
+        return r == 0 ? 0 : -ECONNRESET;
 }
 
 int main(int argc, char *argv[]) {

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <utlist.h>
 
@@ -19,6 +20,7 @@
 #define INSPECT_DEADLINE_USEC 10000000ULL
 #define RETRY_USEC            20000ULL
 #define RETRIES               250
+#define SPARE_FDS             64
 
 struct Inquiry {
         Manager *m;
@@ -463,6 +465,16 @@ static int commit_lease(Inquiry *q, Changes *c, Fault *why) {
                                      : r;
 }
 
+/* Messages bring descriptors, which have to fit in before they can be refused: without room for them the
+ * bus ends our connection. */
+static int check_room(int fd) {
+        struct rlimit limit;
+
+        if (fd < 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+                return 0;
+        return (rlim_t)fd + SPARE_FDS < limit.rlim_cur ? 0 : -EMFILE;
+}
+
 /* Everything that needs the lease but not the kernel: lifeline, holder, state files, plans. */
 static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *why) {
         _cleanup_close_ int watched = TAKE_FD(*pidfd);
@@ -473,6 +485,8 @@ static int prepare_lease(Inquiry *q, Lease *l, int *pidfd, Changes *c, Fault *wh
                 return r;
         if (l->request.holder == HOLDER_LIFELINE)
                 r = store_create_lifeline(q->m->store, l->id, &watched, &q->lifeline);
+        if (r == 0)
+                r = check_room(watched);
         if (r == 0)
                 r = holder_new(q->m, l, watched);
         if (r == 0)
