@@ -79,6 +79,29 @@ def test_a_full_folder():
         root.wait_group(NIC, "free")
 
 
+@pytest.mark.parametrize("way", ["claim", "restore"])
+def test_a_step_that_cannot_be_written_down_is_not_begun(host, root, sim, way):
+    """Neither on the way there, which is given up, nor on the way back, which waits."""
+    before = sim.state()
+    in_the_way = host.daemon.runtime / "groups" / f"{NIC}.json.new"
+    if way == "restore":
+        lease = root.hold(NIC)
+    sim.inject("set-override" if way == "claim" else "revoke-node", NIC, hang=True)
+    if way == "claim":
+        lease = root.acquire(NIC)
+    else:
+        lease.release()
+    root.wait(lambda: sim.hanging(NIC), "the first step to be under way")
+    sim.operations()
+    in_the_way.mkdir()
+    sim.clear()
+    root.wait(lambda: "cannot write the journal" in root.group_of(NIC)["WaitsFor"], "the group to say why")
+    assert [done["op"] for done in sim.operations()] == ["set-override" if way == "claim" else "revoke-node"]
+    in_the_way.rmdir()
+    root.wait_group(NIC, "free")
+    assert sim.difference(before) == {}
+
+
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_a_restart_with_a_full_folder(how):
     with small_folder() as host:
@@ -129,7 +152,7 @@ def few_descriptors(monkeypatch):
 @pytest.mark.parametrize("holder", ["lifeline", "process"])
 def test_no_descriptors_left(few_descriptors, holder):
     """Somebody takes all there are, and those who ask afterwards are told so; nobody else is hurt."""
-    host, root = few_descriptors, few_descriptors.root
+    root = few_descriptors.root
     first = root.hold(NIC2)
     pidfd = os.pidfd_open(os.getpid())
     more = {"pidfd": pidfd} if holder == "process" else {}
