@@ -17,6 +17,7 @@
 
 /* Room for the events of a few thousand VFs at once; as much of it as the host allows is had. */
 #define RECEIVE_BUFFER (16 * 1024 * 1024)
+#define CATCH_UP_USEC  1000000U
 
 typedef struct KnownDevice {
         char *name;
@@ -42,6 +43,7 @@ struct Discovery {
         struct udev *udev;
         struct udev_monitor *monitor;
         sd_event_source *io;
+        sd_event_source *again; /* events were lost, and not all could be read since */
         FactsReader facts;
         OverrideReader *overrides;
         KnownDevice *devices;
@@ -319,6 +321,23 @@ static int catch_up(Discovery *d) {
         return 0;
 }
 
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata);
+
+/* What could not be read now is read a moment later: no event will tell of it. */
+static void catch_up_for_sure(Discovery *d) {
+        int r = catch_up(d);
+
+        d->again = sd_event_source_disable_unref(d->again);
+        if (r < 0)
+                (void)sd_event_add_time_relative(d->event, &d->again, CLOCK_MONOTONIC,
+                                                 CATCH_UP_USEC, 0, on_again, d);
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata) {
+        catch_up_for_sure(userdata);
+        return 0;
+}
+
 static uint64_t initialized_usec(struct udev_device *device) {
         uint64_t since = udev_device_get_usec_since_initialized(device);
 
@@ -332,7 +351,7 @@ static int on_monitor(sd_event_source *source, int fd, uint32_t revents, void *u
         device = udev_monitor_receive_device(d->monitor);
         if (!device) {
                 if (errno == ENOBUFS)
-                        (void)catch_up(d);
+                        catch_up_for_sure(d);
                 return 0;
         }
         discovery_event(d, &(DeviceEvent){
@@ -402,6 +421,7 @@ Discovery *discovery_free(Discovery *d) {
         if (!d)
                 return NULL;
         (void)sd_event_source_disable_unref(d->io);
+        (void)sd_event_source_disable_unref(d->again);
         (void)udev_monitor_unref(d->monitor);
         (void)override_reader_free(d->overrides);
         HASH_ITER(hh, d->devices, device, next) {
