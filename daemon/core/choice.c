@@ -464,7 +464,7 @@ static int choose(Registry *r, Request *request, char *const *avoid, unsigned lo
                 };
                 _cleanup_fault_ Fault one = FAULT_NULL, pool = FAULT_NULL;
                 char **names;
-                bool late;
+                bool better;
 
                 k = choose_list(&c, request->choices[i], &names, fault ? &one : NULL);
                 if (k == 0) {
@@ -479,9 +479,9 @@ static int choose(Registry *r, Request *request, char *const *avoid, unsigned lo
                 k = pool_choose(r, request, request->choices[i], avoid, seq, fault ? &pool : NULL);
                 if (k > 0)
                         return 0;
-                /* what is not there now may be later */
-                late = fault_is_set(&pool) && one.code == ERROR_NO_SUCH_DEVICE;
-                if (k < 0 || (fault && note_refusal(&all, late ? &pool : &one) < 0))
+                /* that it is not there is not the whole truth */
+                better = fault_is_set(&pool) && one.code == ERROR_NO_SUCH_DEVICE;
+                if (k < 0 || (fault && note_refusal(&all, better ? &pool : &one) < 0))
                         return fault_set_oom(fault);
         }
         return fault_set(fault, all.code, "%s", all.message);

@@ -49,8 +49,11 @@ static bool has_pool(const Device *pf) {
                (pf->facts.num_vfs == 0 || pf->group->terms.pool);
 }
 
-static bool may_pass(ErrorCode code) {
-        return code == ERROR_BUSY || code == ERROR_QUARANTINED || code == ERROR_LOST;
+/* The first reason is kept; what makes no sense of VFs that are made may make sense of other devices. */
+static int note_reason(Fault *fault, const Fault *why) {
+        return fault && !fault_is_set(fault) && why->code != ERROR_INVALID_ARGS
+                       ? fault_copy(fault, why)
+                       : 0;
 }
 
 /* 1: it can be had for this list; 0, -ENOMEM */
@@ -74,15 +77,15 @@ static int check_pool(Registry *r, const Device *pf, const Request *request, cha
         one.terms.pf = names[0];
         one.terms.pool = true;
         k = registry_check_at(r, &one, seq, &groups, &n, fault ? &why : NULL);
-        if (k == -ECANCELED)
-                return fault && !fault_is_set(fault) && may_pass(why.code) ? fault_copy(fault, &why)
-                                                                           : 0;
         if (k < 0)
-                return k;
+                return k == -ECANCELED ? note_reason(fault, &why) : k;
         t = request_terms(&one);
         if (plan_claim(pf->group, &one.owner, &t, one.uid, one.force, &plan, &obstacles) < 0)
                 return -ENOMEM;
-        return obstacles.n == 0;
+        if (obstacles.n == 0)
+                return 1;
+        (void)fault_set(&why, ERROR_NOT_VIABLE, "%s", obstacles.items[0].text);
+        return note_reason(fault, &why);
 }
 
 int pool_choose(Registry *r, Request *request, char *const *list, char *const *avoid,

@@ -12,7 +12,7 @@
 /*
  * Is there a PF whose pool, once made, serves the list all by itself? The first by name that can be had
  * becomes what the request is for. avoid: as in core/choice.h; seq: the age of the request. 1, -ENOMEM, or
- * 0: none, and if that may pass the fault says why.
+ * 0: none; if one would serve it, the fault says why it cannot be had.
  */
 int pool_choose(Registry *r, Request *request, char *const *list, char *const *avoid,
                 unsigned long long seq, Fault *fault);

@@ -138,14 +138,16 @@ def test_explain(root, unchanged):
             ("set-vf-autoprobe", "0", "1"), ("set-num-vfs", "4", "0")]
 
 
-@pytest.mark.parametrize("rules", [
-    [{"match": {"device": PF}, "vfs": 9}], [{"match": {"device": PF}, "vfs": 0}, *RULES],
-    [{"match": {"device": PF}, "protect": True}, *RULES], [],
+@pytest.mark.parametrize(("rules", "name", "word"), [
+    ([{"match": {"device": PF}, "vfs": 9}], "NotViable", "8 virtual functions, not 9"),
+    ([{"match": {"device": PF}, "vfs": 0}, *RULES], "NoSuchDevice", "matches"),
+    ([{"match": {"device": PF}, "protect": True}, *RULES], "AccessDenied", PF),
+    ([], "NoSuchDevice", "matches"),
 ])
-def test_no_pool_by_policy(host, root, unchanged, rules):
+def test_no_pool_by_policy(host, root, unchanged, rules, name, word):
     set_policy(host, rules)
     with unchanged():
-        refused(lambda: root.acquire(f"pf={PF}"), "NoSuchDevice")
+        refused(lambda: root.acquire(f"pf={PF}"), name, word)
 
 
 def test_no_pool_of_a_pf_that_is_not_free(root, sim):
@@ -155,7 +157,8 @@ def test_no_pool_of_a_pf_that_is_not_free(root, sim):
     root.wait_group(PF, "free")
     sim.event("unbind", device=PF, driver="igb")
     root.wait_driver(PF, "")
-    refused(lambda: root.acquire(f"pf={PF}"), "NoSuchDevice")
+    refused(lambda: root.acquire(f"pf={PF}"), "NotViable", "host's driver")
+    assert root.explain(f"pf={PF}")[1][0]["code"] == "not-viable"
 
 
 def test_no_pool_without_a_driver_for_its_vfs(root):
