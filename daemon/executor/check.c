@@ -91,9 +91,9 @@ static int host_is_remembered(Run *run, const char *driver) {
         FILE *f;
 
         (void)snprintf(path, sizeof(path), "hosts/%s", run->step->device);
-        fd = openat(run->runtime, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        fd = run_open_memory(run, path, O_RDONLY);
         if (fd < 0)
-                return errno == ENOENT ? 0 : -errno;
+                return fd == -ENOENT ? 0 : fd;
         f = fdopen(fd, "r");
         if (!f)
                 return -errno;
@@ -122,10 +122,9 @@ static int host_remember(Run *run, const char *driver) {
         if (!line)
                 return -ENOMEM;
         (void)snprintf(path, sizeof(path), "hosts/%s", run->step->device);
-        fd = openat(run->runtime, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
-                    0600);
+        fd = run_open_memory(run, path, O_WRONLY | O_CREAT | O_APPEND);
         if (fd < 0)
-                return -errno;
+                return fd;
         n = write(fd, line, strlen(line));
         if (n < 0)
                 return -errno;
@@ -150,9 +149,9 @@ int check_former_driver(Run *run, const char *device, char **ret) {
         int r;
 
         (void)snprintf(path, sizeof(path), "hosts/%s", device);
-        fd = openat(run->runtime, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        fd = run_open_memory(run, path, O_RDONLY);
         if (fd < 0)
-                return errno == ENOENT ? str_set(ret, NULL) : -errno;
+                return fd == -ENOENT ? str_set(ret, NULL) : fd;
         f = fdopen(fd, "r");
         if (!f)
                 return -errno;

@@ -111,9 +111,9 @@ static int record_load(const Run *run, const NodeName *name, NodeRecord *ret) {
         NodeRecord record = {};
         ssize_t n;
 
-        fd = openat(run->runtime, name->record, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        fd = run_open_memory(run, name->record, O_RDONLY);
         if (fd < 0)
-                return -errno;
+                return fd;
         n = read(fd, line, sizeof(line) - 1);
         if (n < 0)
                 return -errno;
@@ -136,10 +136,9 @@ static int record_save(const Run *run, const NodeName *name, const NodeRecord *r
         if (!line)
                 return -ENOMEM;
         (void)snprintf(new_path, sizeof(new_path), "%s.new", name->record);
-        fd = openat(run->runtime, new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-                    0600);
+        fd = run_open_memory(run, new_path, O_WRONLY | O_CREAT | O_TRUNC);
         if (fd < 0)
-                return -errno;
+                return fd;
         n = write(fd, line, strlen(line));
         if (n < 0)
                 return -errno;
@@ -184,12 +183,14 @@ static int node_grant(Run *run, const NodeName *name) {
 static int node_revoke(Run *run, const NodeName *name) {
         NodeRecord now = {}, before = {};
         _cleanup_close_ int node = -EBADF;
+        bool damaged;
         int r;
 
         r = record_load(run, name, &before);
+        damaged = r == -EBADMSG;
         if (r == -ENOENT)
                 return 0;
-        if (r < 0)
+        if (r < 0 && !damaged)
                 return r;
         node = vfio_node_open(run, name->role, name->device, O_PATH);
         if (node == -ENOENT)
@@ -199,6 +200,12 @@ static int node_revoke(Run *run, const NodeName *name) {
         r = node_read(node, &now);
         if (r < 0)
                 return r;
+        /* whoever had a right on it, had it from us: it is root's, as the kernel makes nodes */
+        if (damaged) {
+                before = now;
+                before.uid = before.gid = 0;
+                (void)snprintf(before.acl, sizeof(before.acl), "user::rw-,group::---,other::---");
+        }
         if (before.inode == now.inode && before.number == now.number) {
                 r = node_apply(run, node, &before, name);
                 if (r < 0)

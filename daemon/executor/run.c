@@ -94,6 +94,19 @@ static int lock_take(Run *run, int *ret) {
         return 0;
 }
 
+int run_open_memory(const Run *run, const char *path, int flags) {
+        _cleanup_close_ int fd = -EBADF;
+        struct stat st;
+
+        /* a FIFO must not keep us waiting */
+        fd = openat(run->runtime, path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+        if (fd < 0)
+                return errno == ELOOP || errno == ENXIO || errno == EISDIR ? -EBADMSG : -errno;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        return S_ISREG(st.st_mode) ? TAKE_FD(fd) : -EBADMSG;
+}
+
 int run_write(Run *run, const char *value, const char *fmt, ...) {
         _cleanup_free_ char *path = NULL;
         va_list ap;

@@ -32,6 +32,9 @@ void run_step(Run *run) __attribute__((noreturn));
 
 /* 0, or -ECANCELED with the answer set: nothing may be changed any more. */
 int run_check_permit(Run *run);
+/* Opens a file of the executor's own memory, below its run-time folder, as open(2) does. -EBADMSG: what is
+ * there is no regular file. */
+int run_open_memory(const Run *run, const char *path, int flags);
 /* Looks at the permit, then writes as sysfs_writef(). -ECANCELED has the answer set, other errors
  * are the caller's to explain. */
 int run_write(Run *run, const char *value, const char *fmt, ...) _printf_(3, 4);

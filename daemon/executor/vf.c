@@ -20,9 +20,9 @@ static int remember(Run *run, const char *text) {
         ssize_t n;
 
         memory_path(run, path);
-        fd = openat(run->runtime, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        fd = run_open_memory(run, path, O_WRONLY | O_CREAT | O_TRUNC);
         if (fd < 0)
-                return -errno;
+                return fd;
         n = write(fd, text, strlen(text));
         if (n < 0)
                 return -errno;
@@ -36,9 +36,9 @@ static int is_remembered(Run *run, const char *text) {
         ssize_t n;
 
         memory_path(run, path);
-        fd = openat(run->runtime, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        fd = run_open_memory(run, path, O_RDONLY);
         if (fd < 0)
-                return errno == ENOENT ? 0 : -errno;
+                return fd == -ENOENT ? 0 : fd;
         n = read(fd, known, sizeof(known) - 1);
         if (n < 0)
                 return -errno;

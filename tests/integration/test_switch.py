@@ -48,6 +48,20 @@ def test_a_driver_that_says_yes_and_does_not_bind(root, sim):
     assert sim.difference(before) == {}
 
 
+def test_every_step_succeeds_and_yet_it_is_not_so(root, sim):
+    """Somebody takes back what a step has done while a later one is under way."""
+    before = sim.state()
+    sim.inject("bind", NIC, hang=True)
+    lease = root.acquire(NIC, "dma-api", default_domain_type="identity")
+    root.wait(lambda: sim.hanging(NIC), "bind to hang")
+    sim.event("type", group=12, type="DMA")
+    sim.clear()
+    lease.wait("failed")
+    assert "somebody else" in lease.Failure[1]
+    root.wait_group(NIC, "free")
+    assert sim.difference(before) == {}
+
+
 def test_identity_is_left_before_user_space_gets_the_group(root, sim):
     before = sim.state()
     lease = root.hold(IDENTITY)

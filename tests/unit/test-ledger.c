@@ -113,6 +113,7 @@ static void test_damaged(void **state) {
                 damage(texts[i]);
                 assert_int_equal(ledger_load(ledger, &is, &messages), 0);
                 assert_is_unknown(&is, messages);
+                device_use_clear(&is.use);
         }
 }
 
