@@ -343,6 +343,35 @@ static void test_lost_connection_withdraws_permits(void **state) {
         assert_nobody_writes(f, "sys/bus/pci/drivers_probe");
 }
 
+/* Nobody sends a signal when the executor itself is killed: only the permit tells the step, which was on its
+ * way to its write. */
+static void test_killed_executor_withdraws_permits(void **state) {
+        static char text[] = "alias pci:* e1000e\n";
+        _cleanup_free_ char *aliases = NULL;
+        Fixture *f = *state;
+        struct utsname u;
+        int status, fd;
+
+        assert_int_equal(uname(&u), 0);
+        aliases = str_format("lib/modules/%s/modules.alias", u.release);
+        assert_non_null(aliases);
+        make_fifo(f, aliases);
+        put(f, STEP("set-override", ",\"value\":\"e1000e\""));
+        wait_for_lock(f, true);
+        assert_int_equal(kill(f->pid, SIGKILL), 0);
+        assert_int_equal(waitpid(f->pid, &status, 0), f->pid);
+        safe_close(f->fd);
+        /* the step reads on */
+        fd = open(host_path(&f->host, aliases), O_WRONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_true(write(fd, text, strlen(text)) > 0);
+        safe_close(fd);
+        host_remove(&f->host, "socket");
+        executor_start(f);
+        wait_for_lock(f, false);
+        assert_file(f, NODE "driver_override", "(null)\n");
+}
+
 static void test_death_of_a_step_is_told(void **state) {
         Fixture *f = *state;
         pid_t pid;
@@ -569,6 +598,8 @@ int main(void) {
                                                 executor_teardown),
                 cmocka_unit_test_setup_teardown(test_lock_is_waited_for, executor_setup,
                                                 executor_teardown),
+                cmocka_unit_test_setup_teardown(test_killed_executor_withdraws_permits,
+                                                executor_setup, executor_teardown),
                 cmocka_unit_test_setup_teardown(test_lost_connection_withdraws_permits,
                                                 executor_setup, executor_teardown),
                 cmocka_unit_test_setup_teardown(test_death_of_a_step_is_told, executor_setup,
