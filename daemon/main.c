@@ -15,7 +15,8 @@
 #include "util/log.h"
 #include "util/strings.h"
 
-#define EXIT_USAGE 2
+#define EXIT_USAGE         2
+#define OUT_OF_MEMORY_USEC 100000
 
 static const char *arg_bus = "system";
 static const char *arg_topology = NULL;
@@ -218,6 +219,18 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
         return 0;
 }
 
+/* Whoever found no memory left his work for later; so does the loop itself. */
+static int loop(sd_event *event) {
+        int r = sd_event_loop(event);
+
+        while (r == -ENOMEM) {
+                log_error("Out of memory");
+                (void)usleep(OUT_OF_MEMORY_USEC);
+                r = sd_event_loop(event);
+        }
+        return r;
+}
+
 static int run(void) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(store_freep) Store *store = NULL;
@@ -277,8 +290,12 @@ static int run(void) {
                 log_error("Cannot serve org.dmaowner1: %s", strerror(-r));
                 return r;
         }
-        (void)sd_notify(0, "READY=1");
-        r = sd_event_loop(event);
+        r = sd_notify(0, "READY=1");
+        if (r < 0) {
+                log_error("Cannot tell the service manager: %s", strerror(-r));
+                return r;
+        }
+        r = loop(event);
         (void)sd_notify(0, "STOPPING=1");
         if (r < 0)
                 log_error("The event loop failed: %s", strerror(-r));

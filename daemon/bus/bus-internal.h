@@ -18,6 +18,7 @@ typedef struct Peer {
 
 /* A lease that lives as long as a connection. */
 typedef struct Tracked Tracked;
+typedef struct Pending Pending;
 
 struct BusServer {
         sd_bus *bus;
@@ -27,6 +28,8 @@ struct BusServer {
         Peer peers[PEERS]; /* a ring: the oldest is forgotten */
         size_t next_peer;
         Tracked *tracked;
+        Pending *pending; /* calls that are answered later; utlist, doubly linked */
+        sd_event_source *answer_again;
         bool signalling; /* properties are read for everybody, not for a caller */
 };
 
@@ -63,6 +66,22 @@ int bus_property_append_all(sd_bus_message *reply, const BusProperty *table, con
 /* Appends one {sv}. */
 int bus_append_entry(sd_bus_message *reply, const char *name, const char *type, ...);
 int bus_append_owner(sd_bus_message *reply, const Owner *owner, const Caller *caller);
+
+/* bus-pending.c: a call that is answered later. Its requester gets an answer, whatever becomes of
+ * it. */
+struct Pending {
+        BusServer *s;
+        sd_bus_message *call;
+        int error; /* what is still to be said, for want of memory */
+        Pending *prev, *next;
+};
+
+int bus_pending_init(BusServer *s, sd_event *event);
+void bus_pending_end(BusServer *s);
+/* NULL: no memory. */
+Pending *pending_new(BusServer *s, sd_bus_message *call);
+/* r: whether it could be answered; if not, it is answered with that. */
+void pending_finish(Pending *p, int r);
 
 /* Answers with the fault, or with the errno if that is what r is. */
 int bus_reply_fault(sd_bus_message *call, int r, const Fault *fault);

@@ -31,9 +31,8 @@ static int on_connection_gone(sd_bus_track *track, void *userdata) {
         Lease *l = registry_lease(manager_registry(s->m), id);
 
         tracked_free(t);
-        if (l && l->request.holder == HOLDER_CONNECTION &&
-            manager_end_lease(s->m, l, "holder-died") < 0)
-                log_error("Lease %s cannot be ended: out of memory", id);
+        if (l && l->request.holder == HOLDER_CONNECTION)
+                manager_surely_end_lease(s->m, l, "holder-died");
         return 0;
 }
 
@@ -87,10 +86,13 @@ static int restore_connections(BusServer *s) {
 /* signals */
 
 static int announce(BusServer *s, const char *path, const char *interface, bool *published) {
+        int r;
+
         if (*published)
                 return sd_bus_emit_properties_changed_strv(s->bus, path, interface, NULL);
-        *published = true;
-        return sd_bus_emit_object_added(s->bus, path);
+        r = sd_bus_emit_object_added(s->bus, path);
+        *published = r >= 0;
+        return r;
 }
 
 static int announce_group(BusServer *s, Group *g) {
@@ -138,7 +140,7 @@ static int announce_lease(BusServer *s, Lease *l) {
                                                               : lease_state_to_string(l->state));
 }
 
-static void on_changed(const Changes *c, void *userdata) {
+static int on_changed(const Changes *c, void *userdata) {
         BusServer *s = userdata;
         int r = 0;
 
@@ -152,7 +154,8 @@ static void on_changed(const Changes *c, void *userdata) {
                 r = announce_lease(s, c->leases[i]);
         s->signalling = false;
         if (r < 0)
-                log_warning("Cannot tell what changed: %s", strerror(-r));
+                log_warning("Cannot tell what changed yet: %s", strerror(-r));
+        return r;
 }
 
 /* All that sd_bus_emit_object_added() told; the object need not exist any more. */
@@ -231,6 +234,8 @@ int bus_server_new(sd_event *event, const char *address, Manager *m, BusServer *
         if (r >= 0)
                 r = sd_bus_attach_event(s->bus, event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0)
+                r = bus_pending_init(s, event);
+        if (r >= 0)
                 r = sd_bus_get_bus_id(s->bus, &id);
         /* calls wait until the event loop runs */
         if (r >= 0)
@@ -282,11 +287,13 @@ int bus_server_start(BusServer *s) {
 BusServer *bus_server_free(BusServer *s) {
         if (!s)
                 return NULL;
+        manager_answer_all(s->m);
         while (s->tracked)
                 tracked_free(s->tracked);
         for (size_t i = 0; i < PEERS; i++)
                 free(s->peers[i].name);
         free(s->bus_id);
+        bus_pending_end(s);
         sd_bus_flush_close_unref(s->bus);
         free(s);
         return NULL;

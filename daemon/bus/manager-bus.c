@@ -8,28 +8,6 @@
 
 #define PAGE_MAX 256
 
-/* A call that is answered later. */
-typedef struct Pending {
-        BusServer *s;
-        sd_bus_message *call;
-} Pending;
-
-static Pending *pending_new(BusServer *s, sd_bus_message *call) {
-        Pending *p = calloc(1, sizeof(Pending));
-
-        if (p)
-                *p = (Pending){ .s = s, .call = sd_bus_message_ref(call) };
-        return p;
-}
-
-static void pending_finish(Pending *p, int r) {
-        if (r < 0)
-                log_warning("Cannot answer %s: %s", sd_bus_message_get_member(p->call),
-                            strerror(-r));
-        sd_bus_message_unref(p->call);
-        free(p);
-}
-
 /* Acquire */
 
 static int reply_lease(Pending *p, const Lease *l, int lifeline) {
@@ -60,7 +38,7 @@ static void on_acquired(Lease *l, int lifeline, const Fault *fault, void *userda
         if (r >= 0)
                 r = l ? reply_lease(p, l, fd) : bus_reply_fault(p->call, 0, fault);
         if (r < 0 && l)
-                (void)manager_end_lease(p->s->m, l, "not-answered");
+                manager_surely_end_lease(p->s->m, l, "not-answered");
         pending_finish(p, r);
 }
 

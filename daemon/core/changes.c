@@ -69,3 +69,25 @@ void changes_drop_device(Changes *c, Device *d) {
         c->devices[d->change_slot] = c->devices[--c->n_devices];
         c->devices[d->change_slot]->change_slot = d->change_slot;
 }
+
+int registry_take_behind(Registry *r, Changes *c) {
+        if (changes_reserve(c, HASH_COUNT(r->groups), HASH_COUNT(r->leases),
+                            HASH_COUNT(r->devices)) < 0)
+                return -ENOMEM;
+        for (Group *g = r->groups; g; g = g->hh.next)
+                if (g->behind) {
+                        g->behind = false;
+                        changes_add_group(c, g);
+                }
+        for (Lease *l = r->leases; l; l = l->hh.next)
+                if (l->behind) {
+                        l->behind = false;
+                        changes_add_lease(c, l);
+                }
+        for (Device *d = r->devices; d; d = d->hh.next)
+                if (d->behind) {
+                        d->behind = false;
+                        changes_add_device(c, d);
+                }
+        return 0;
+}

@@ -118,11 +118,13 @@ struct Device {
         DriverWish wish; /* what is known of the driver that was asked for last */
         DeviceRules rules;
         DeviceUse use;
-        bool lent;          /* an owner in user space may have files of its VFIO binding */
-        bool probed;        /* on the way back, in vain or not; until the next claim */
-        char *in_use;       /* why the host needs it, as last inspected; NULL: it does not */
-        bool published;     /* the bus layer has announced it; likewise below */
-        Device *next;       /* Group.devices, sorted by name */
+        bool lent;      /* an owner in user space may have files of its VFIO binding */
+        bool probed;    /* on the way back, in vain or not; until the next claim */
+        char *in_use;   /* why the host needs it, as last inspected; NULL: it does not */
+        bool published; /* the bus layer has announced it; likewise below */
+        bool behind;  /* its last change could not be told; of others: or written; the manager's */
+        bool gone;    /* from the host, but it could not be removed yet; the manager's, too */
+        Device *next; /* Group.devices, sorted by name */
         size_t change_slot; /* index in the last Changes that it was added to */
         UT_hash_handle hh;
 };
@@ -157,6 +159,7 @@ struct Group {
         size_t n_queue;
         void *userdata; /* the manager's switch of this group */
         bool published;
+        bool behind;
         Group *next_vanished;
         size_t change_slot;
         UT_hash_handle hh;
@@ -191,6 +194,8 @@ struct Lease {
                          * yet: for the store it is queued; the manager's too */
         unsigned mark; /* core/queue.c */
         bool published;
+        bool behind;
+        const char *overdue; /* why it has to end, if it could not be ended yet; the manager's */
         size_t change_slot;
         UT_hash_handle hh;
 };
@@ -213,6 +218,8 @@ typedef struct Changes {
 
 #define CHANGES_NULL ((Changes){})
 void changes_clear(Changes *c);
+/* All objects that are behind, which they are no more then. -ENOMEM: they still are. */
+int registry_take_behind(Registry *r, Changes *c);
 #define _cleanup_changes_ _cleanup_(changes_clear)
 
 /*

@@ -69,6 +69,8 @@ typedef struct KernelOps {
         /* Reads a device again, for what the kernel tells nobody; device_seen if it has changed, maybe
          * later. */
         void (*look)(Kernel *k, const char *device);
+        /* What was told could not be taken up: device_seen for every device, maybe later. */
+        void (*tell_again)(Kernel *k);
         /* Has anybody bound a device to an iommufd through one of these files, or a duplicate? Then the
          * group is owned, and no event tells of it. */
         bool (*is_bound)(Kernel *k, const VfioFiles *files);

@@ -504,6 +504,15 @@ void discovery_look(Discovery *d, const char *device) {
                 (void)override_reader_ask(d->overrides, device);
 }
 
+void discovery_tell_again(Discovery *d) {
+        KnownDevice *device, *next;
+
+        HASH_ITER(hh, d->devices, device, next) {
+                if (device->told)
+                        tell(d, device);
+        }
+}
+
 int discovery_is_file(Discovery *d, unsigned group, FileRole role, const char *device, int fd) {
         _cleanup_vfio_place_ VfioPlace place = {};
         _cleanup_free_ char *number = NULL;

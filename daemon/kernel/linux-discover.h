@@ -39,6 +39,8 @@ void discovery_event(Discovery *d, const DeviceEvent *e);
 void discovery_after_step(Discovery *d, const Step *step, bool succeeded, const char *override);
 /* As KernelOps.look, is_file and find_driver. */
 void discovery_look(Discovery *d, const char *device);
+/* What is known of every device, whether or not it has changed. */
+void discovery_tell_again(Discovery *d);
 int discovery_is_file(Discovery *d, unsigned group, FileRole role, const char *device, int fd);
 int discovery_find_driver(Discovery *d, const char *device, const char *driver, DriverWish *ret);
 /* /dev/vfio/GROUP of the present binding is there, so are the nodes of its single devices if the

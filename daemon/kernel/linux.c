@@ -525,6 +525,10 @@ static void linux_look(Kernel *kernel, const char *device) {
         discovery_look(((LinuxKernel *)kernel)->discovery, device);
 }
 
+static void linux_tell_again(Kernel *kernel) {
+        discovery_tell_again(((LinuxKernel *)kernel)->discovery);
+}
+
 /* A device's own node answers nothing before it is bound. */
 static bool linux_is_bound(Kernel *kernel, const VfioFiles *files) {
         for (size_t i = 0; i < files->n; i++) {
@@ -578,6 +582,7 @@ static const KernelOps linux_ops = {
         .run = linux_run,
         .cancel = linux_cancel,
         .look = linux_look,
+        .tell_again = linux_tell_again,
         .is_bound = linux_is_bound,
         .find_driver = linux_find_driver,
         .is_file = linux_is_file,

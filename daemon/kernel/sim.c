@@ -436,6 +436,13 @@ static void sim_look(Kernel *k, const char *device) {
                 sim_device_news((Sim *)k, d, SIM_SEEN);
 }
 
+static void sim_tell_again(Kernel *k) {
+        Sim *sim = (Sim *)k;
+
+        for (SimDevice *d = sim->devices; d; d = d->hh.next)
+                sim_device_news(sim, d, SIM_SEEN);
+}
+
 static bool sim_is_bound(Kernel *k, const VfioFiles *files) {
         for (size_t i = 0; i < files->n; i++) {
                 const SimDevice *d = files->items[i].role == FILE_CDEV
@@ -582,6 +589,7 @@ static const KernelOps sim_ops = {
         .run = sim_run,
         .cancel = sim_cancel,
         .look = sim_look,
+        .tell_again = sim_tell_again,
         .is_bound = sim_is_bound,
         .find_driver = sim_find_driver,
         .is_file = sim_is_file,

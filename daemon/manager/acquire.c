@@ -97,7 +97,7 @@ static Inquiry *inquiry_new(Manager *m, bool force, void *userdata) {
         return q;
 }
 
-void inquiry_end_all(Manager *m) {
+void manager_answer_all(Manager *m) {
         _cleanup_fault_ Fault why = FAULT_NULL;
 
         (void)fault_set(&why, ERROR_TIMED_OUT,
@@ -162,12 +162,27 @@ static int drop_group(Inquiry *q, Group *g, const Fault *why, Changes *c) {
         return r < 0 ? r : registry_group_restored(registry, g, c);
 }
 
+/* What could not be taken back at once goes the way of a lease that ends. */
+static void abandon_reservation(Inquiry *q) {
+        Lease *l = registry_lease(q->m->registry, q->lease);
+
+        if (l && !lease_state_is_over(l->state))
+                manager_surely_end_lease(q->m, l, "refused");
+        for (size_t i = 0; i < q->n_held; i++) {
+                Group *g = registry_group(q->m->registry, q->held[i]);
+
+                if (g)
+                        switch_unhold(g, q);
+        }
+        catch_up_later(q->m);
+}
+
 static int drop_reservation(Inquiry *q, const Fault *why) {
         Lease *l = registry_lease(q->m->registry, q->lease);
         _cleanup_changes_ Changes c = CHANGES_NULL;
         int r = 0;
 
-        if (l && lease_state_is_alive(l->state))
+        if (l && !lease_state_is_over(l->state))
                 r = q->queued ? registry_lease_fail(q->m->registry, l, why, &c)
                               : registry_lease_end(q->m->registry, l, LEASE_ENDED, "refused", &c);
         for (size_t i = 0; r == 0 && i < q->n_held; i++) {
@@ -177,6 +192,8 @@ static int drop_reservation(Inquiry *q, const Fault *why) {
                         r = drop_group(q, g, why, &c);
         }
         (void)manager_commit(q->m, &c); /* a failed write is logged */
+        if (r < 0)
+                abandon_reservation(q);
         return r;
 }
 
@@ -233,6 +250,7 @@ static void acquire_others(Inquiry *q, const Fault *why) {
 static void answer_acquire(Inquiry *q) {
         Lease *l = registry_lease(q->m->registry, q->lease);
         _cleanup_fault_ Fault why = FAULT_NULL;
+        int r;
 
         if (!l)
                 fault_set(&why, ERROR_NO_SUCH_LEASE, "it was released before it was granted");
@@ -246,8 +264,17 @@ static void answer_acquire(Inquiry *q) {
         }
         l->answered = true;
         l->asking = false;
-        if (store_save_lease(q->m->store, l) < 0)
-                log_error("Lease %s cannot be written: it will not outlive the daemon", l->id);
+        r = store_save_lease(q->m->store, l);
+        if (r < 0 && !q->queued) {
+                fault_set(&why, ERROR_QUOTA_EXCEEDED, "the lease cannot be recorded: %s",
+                          strerror(-r));
+                refuse_acquire(q, &why);
+                return;
+        }
+        if (r < 0) {
+                l->behind = true;
+                catch_up_later(q->m);
+        }
         if (!q->queued)
                 q->acquired(l, TAKE_FD(q->lifeline), NULL, q->userdata);
         for (size_t i = 0; i < q->n_held; i++) { /* the lease may not have survived the answer */
@@ -322,12 +349,22 @@ static void inquiry_answer(Inquiry *q) {
 
 static int inquiry_ask(Inquiry *q);
 
+/* It cannot be answered: it is refused, whatever came of it. */
+static void inquiry_give_up(Inquiry *q) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+
+        (void)fault_set_oom(&why);
+        if (q->acquired || q->queued)
+                refuse_acquire(q, &why);
+        else
+                refuse_explain(q, &why);
+}
+
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         Inquiry *q = userdata;
-        int r = inquiry_ask(q);
 
-        if (r < 0)
-                log_error("Cannot inspect devices: %s", strerror(-r));
+        if (inquiry_ask(q) < 0)
+                inquiry_give_up(q);
         return 0;
 }
 
@@ -386,7 +423,7 @@ static void on_inspected(KernelOp *op, StepResult *result, void *userdata) {
         if (r == 0 && q->pending == 0)
                 r = inquiry_next(q);
         if (r < 0)
-                log_error("Cannot go on inspecting: %s", strerror(-r));
+                inquiry_give_up(q);
 }
 
 /* Asks about each device that has not been answered for. */
@@ -566,9 +603,8 @@ int manager_grant(Manager *m, Lease *l) {
                 return r;
         }
         l->asking = true;
-        r = holder_set_expiry(l);
-        if (r >= 0)
-                r = hold_groups(q, l, &why);
+        holder_set_expiry(l);
+        r = hold_groups(q, l, &why);
         if (r >= 0)
                 r = commit_lease(q, &c, &why);
         if (r >= 0)

@@ -100,9 +100,7 @@ int manager_adopt_files(Manager *m, Changes *c) {
                 if (r != -EINVAL)
                         return r;
                 log_warning("A file of the last run, %s, is nobody's; closed", name);
-                r = fd_store_remove(m->fd_store, name);
-                if (r < 0)
-                        return r;
+                fd_store_remove(m->fd_store, name);
         }
         for (Group *g = registry_groups(m->registry); g; g = g->hh.next) {
                 Switch *s = g->userdata;

@@ -7,10 +7,10 @@
  */
 
 #include <string.h>
-#include <time.h>
 #include <utlist.h>
 
 #include "core/use.h"
+#include "manager/alarm.h"
 #include "manager/manager-internal.h"
 #include "util/log.h"
 #include "util/strings.h"
@@ -31,12 +31,20 @@ struct Gate {
         sd_event_source *look;
 };
 
-int gate_new(Ledger *ledger, Gate **ret) {
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata);
+
+int gate_new(Manager *m, Ledger *ledger, Gate **ret) {
         Gate *gate = calloc(1, sizeof(Gate));
+        int r;
 
         if (!gate)
                 return -ENOMEM;
         gate->ledger = ledger;
+        r = alarm_new(m->event, on_look, m, &gate->look);
+        if (r < 0) {
+                (void)gate_free(gate);
+                return r;
+        }
         *ret = gate;
         return 0;
 }
@@ -155,7 +163,7 @@ void gate_reset_done(Manager *m, const char *device) {
 
 /* scrubbing */
 
-static int look_after(Manager *m, uint64_t delay);
+static void look_after(Manager *m, uint64_t delay);
 
 /* Not an answer of the unit's. */
 static bool is_transient(int error) {
@@ -179,8 +187,8 @@ static void on_scrubbed(KernelOp *op, StepResult *result, void *userdata) {
                 if (!again)
                         log_warning("Device %s is not clean: %s", d->facts.name, why);
                 (void)finish(m, d, device_note_not_scrubbed(d, again ? NULL : why, &c), &c);
-                if (again && look_after(m, RETRY_USEC) < 0)
-                        log_error("Device %s is not scrubbed: out of memory", d->facts.name);
+                if (again)
+                        look_after(m, RETRY_USEC);
         }
         scrub_free(s);
 }
@@ -204,9 +212,9 @@ static int scrub_begin(Manager *m, Device *d, Changes *c) {
                 r = m->kernel->ops->run(m->kernel, &step, NULL, 0, on_scrubbed, s, &s->op);
         if (r < 0) {
                 scrub_free(s);
-                if (d->use.scrubbing &&
-                    (device_note_not_scrubbed(d, NULL, c) < 0 || look_after(m, RETRY_USEC) < 0))
+                if (d->use.scrubbing && device_note_not_scrubbed(d, NULL, c) < 0)
                         log_error("Device %s is not scrubbed: out of memory", d->facts.name);
+                look_after(m, RETRY_USEC);
         } else
                 log_info("Device %s is cleaned by %s", d->facts.name, unit);
         return r;
@@ -216,7 +224,6 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         Manager *m = userdata;
 
-        m->gate->look = sd_event_source_disable_unref(m->gate->look);
         for (Device *d = registry_devices(m->registry); d; d = d->hh.next) {
                 int r = device_wants_scrub(d) ? scrub_begin(m, d, &c) : 0;
 
@@ -227,26 +234,23 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-static int look_after(Manager *m, uint64_t delay) {
-        if (m->gate->look)
-                return delay > 0 ? 0 : sd_event_source_set_time_relative(m->gate->look, 0);
-        return sd_event_add_time_relative(m->event, &m->gate->look, CLOCK_BOOTTIME, delay, 0,
-                                          on_look, m);
+static void look_after(Manager *m, uint64_t delay) {
+        if (delay == 0 || !alarm_is_set(m->gate->look))
+                alarm_set_relative(m->gate->look, delay);
 }
 
 void gate_look(Manager *m) {
         for (Device *d = registry_devices(m->registry); m->started && d; d = d->hh.next)
                 if (device_wants_scrub(d)) {
-                        if (look_after(m, 0) < 0)
-                                log_error("Out of memory");
+                        look_after(m, 0);
                         return;
                 }
 }
 
 void gate_look_at(Manager *m, const Group *g) {
         for (const Device *d = g->devices; d; d = d->next)
-                if (device_wants_scrub(d) && look_after(m, 0) < 0)
-                        log_error("Out of memory");
+                if (device_wants_scrub(d))
+                        look_after(m, 0);
 }
 
 int gate_retry(Manager *m, Group *g) {

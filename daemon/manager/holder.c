@@ -10,12 +10,14 @@
 #include <sys/epoll.h>
 #include <time.h>
 
+#include "manager/alarm.h"
 #include "manager/manager-internal.h"
 #include "manager/process.h"
 #include "util/log.h"
 #include "util/strings.h"
 
 #define LINGER_USEC 60000000ULL
+#define AGAIN_USEC  1000000ULL
 
 struct Holder {
         Manager *m;
@@ -32,16 +34,15 @@ struct Holder {
 
 static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata);
 
-static void end_or_log(Holder *h, const char *reason) {
-        _cleanup_free_ char *id = strdup(h->l->id);
-        int r = manager_end_lease(h->m, h->l, reason); /* frees h */
-
-        if (r < 0)
-                log_error("Lease %s cannot be ended: %s", id ? id : "?", strerror(-r));
+/* Frees h, now or later. */
+static void end(Holder *h, const char *reason) {
+        manager_surely_end_lease(h->m, h->l, reason);
 }
 
 static int on_hang_up(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        end_or_log(userdata, "holder-died");
+        /* it would be told again and again until the lease has ended */
+        (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        end(userdata, "holder-died");
         return 0;
 }
 
@@ -51,20 +52,17 @@ static int wait_closed(Holder *h);
 
 /* Not knowing is no reason to end a lease; it is asked again after a while that grows to ten
  * seconds. */
-static int ask_later(Holder *h, int error) {
+static void ask_later(Holder *h, int error) {
         uint64_t delay = h->failures < 4 ? 1000000ULL << h->failures : 10000000ULL;
 
         if (h->failures++ == 0)
                 log_warning("Lease %s has expired, but whether its files are closed cannot be told: %s",
                             h->l->id, strerror(error));
-        h->expiry = sd_event_source_disable_unref(h->expiry);
-        return sd_event_add_time_relative(h->m->event, &h->expiry, CLOCK_BOOTTIME, delay, 0,
-                                          on_expiry, h);
+        alarm_set_relative(h->expiry, delay);
 }
 
 static void on_closed(KernelOp *op, StepResult *result, void *userdata) {
         Holder *h = userdata;
-
         int r;
 
         h->op = NULL;
@@ -73,10 +71,10 @@ static void on_closed(KernelOp *op, StepResult *result, void *userdata) {
                 h->failures = 0;
                 h->closed++;
                 r = wait_closed(h);
+                if (r < 0)
+                        ask_later(h, -r);
         } else
-                r = ask_later(h, result->error);
-        if (r < 0)
-                log_error("Lease %s: out of memory", h->l->id);
+                ask_later(h, result->error);
 }
 
 static int wait_closed(Holder *h) {
@@ -87,7 +85,7 @@ static int wait_closed(Holder *h) {
         while (h->closed < h->l->n_groups && h->l->groups[h->closed]->count > 1)
                 h->closed++;
         if (h->closed >= h->l->n_groups) {
-                end_or_log(h, h->reason);
+                end(h, h->reason);
                 return 0;
         }
         step.group = h->l->groups[h->closed]->id;
@@ -100,32 +98,30 @@ static int wait_closed(Holder *h) {
 static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         Holder *h = userdata;
+        int r;
 
         if (h->l->state == LEASE_FAILED || h->l->state == LEASE_LOST ||
             h->l->request.terms.kind != OWNER_KIND_USER || h->l->state == LEASE_ACTIVATING) {
-                end_or_log(h, h->reason);
+                end(h, h->reason);
                 return 0;
         }
         if (registry_lease_set_state(h->m->registry, h->l, LEASE_UNCONFIRMED, &c))
                 (void)manager_commit(h->m, &c);
         h->closed = 0;
-        if (wait_closed(h) < 0) /* may end the lease, and h with it */
-                log_error("A lease that has expired cannot be watched: out of memory");
+        r = wait_closed(h); /* may end the lease, and h with it */
+        if (r < 0)
+                ask_later(h, -r);
         return 0;
 }
 
-int holder_set_expiry(Lease *l) {
+void holder_set_expiry(Lease *l) {
         Holder *h = l->userdata;
 
         if (h->op) {
                 h->m->kernel->ops->cancel(h->op);
                 h->op = NULL;
         }
-        h->expiry = sd_event_source_disable_unref(h->expiry);
-        if (l->request.expires == UINT64_MAX)
-                return 0;
-        return sd_event_add_time(h->m->event, &h->expiry, CLOCK_BOOTTIME, l->request.expires, 0,
-                                 on_expiry, h);
+        alarm_set(h->expiry, l->request.expires);
 }
 
 /* revocation */
@@ -136,21 +132,17 @@ static int on_revocation_due(sd_event_source *source, uint64_t usec, void *userd
         Manager *m = h->m;
 
         if (registry_revoke_due(m->registry, h->l, &c) < 0)
-                log_error("Lease %s cannot be ended: out of memory", h->l->id);
+                alarm_set_relative(source, AGAIN_USEC);
         for (size_t i = 0; i < c.n_groups; i++)
                 switch_note_waiting(c.groups[i], &c);
         (void)manager_commit(m, &c); /* frees h; a failed write is logged */
         return 0;
 }
 
-int holder_set_revocation(Lease *l) {
+void holder_set_revocation(Lease *l) {
         Holder *h = l->userdata;
 
-        h->revocation = sd_event_source_disable_unref(h->revocation);
-        if (l->state != LEASE_REVOKING || l->revocation.deadline == UINT64_MAX)
-                return 0;
-        return sd_event_add_time(h->m->event, &h->revocation, CLOCK_BOOTTIME,
-                                 l->revocation.deadline, 0, on_revocation_due, h);
+        alarm_set(h->revocation, l->state == LEASE_REVOKING ? l->revocation.deadline : UINT64_MAX);
 }
 
 void holder_linger(Lease *l) {
@@ -161,10 +153,7 @@ void holder_linger(Lease *l) {
         if (h->op)
                 h->m->kernel->ops->cancel(h->op);
         h->op = NULL;
-        h->expiry = sd_event_source_disable_unref(h->expiry);
-        if (sd_event_add_time_relative(h->m->event, &h->expiry, CLOCK_BOOTTIME, LINGER_USEC, 0,
-                                       on_expiry, h) < 0)
-                log_error("Lease %s: out of memory", l->id);
+        alarm_set_relative(h->expiry, LINGER_USEC);
 }
 
 /* life */
@@ -197,16 +186,19 @@ int holder_new(Manager *m, Lease *l, int fd) {
                 return -ENOMEM;
         *h = (Holder){ .m = m, .l = l, .fd = -EBADF, .reason = "expired" };
         l->userdata = h;
-        r = holder_set_fd(l, l->request.holder, fd);
+        r = alarm_new(m->event, on_expiry, h, &h->expiry);
         if (r >= 0)
-                r = holder_set_expiry(l);
+                r = alarm_new(m->event, on_revocation_due, h, &h->revocation);
         if (r >= 0)
-                r = holder_set_revocation(l);
+                r = holder_set_fd(l, l->request.holder, fd);
         if (r < 0) {
                 h->fd = -EBADF; /* stays the caller's */
                 l->userdata = holder_free(h);
+                return r;
         }
-        return r;
+        holder_set_expiry(l);
+        holder_set_revocation(l);
+        return 0;
 }
 
 /* after a restart */
@@ -227,18 +219,16 @@ static int find_holder(Manager *m, const Lease *l, int *ret_fd) {
 }
 
 static int on_found_dead(sd_event_source *source, void *userdata) {
-        end_or_log(userdata, "holder-died");
+        end(userdata, "holder-died");
         return 0;
 }
 
 /* Whether the holder lives cannot be told. Nothing is taken from him while he has files open. */
-static int lifeline_is_gone(Holder *h) {
+static void lifeline_is_gone(Holder *h) {
         log_warning("The lifeline of lease %s is gone: it lasts as long as its files are open",
                     h->l->id);
         h->reason = "holder-died";
-        h->expiry = sd_event_source_disable_unref(h->expiry);
-        return sd_event_add_time_relative(h->m->event, &h->expiry, CLOCK_BOOTTIME, 0, 0, on_expiry,
-                                          h);
+        alarm_set_relative(h->expiry, 0);
 }
 
 int holder_restore(Manager *m, Lease *l) {
@@ -247,6 +237,8 @@ int holder_restore(Manager *m, Lease *l) {
         int found, r;
 
         found = find_holder(m, l, &fd);
+        if (found == -ENOMEM || found == -EMFILE || found == -ENFILE)
+                return found; /* he may be dead: the next start will tell */
         if (found < 0 && found != -ENOENT && found != -ESRCH) {
                 log_error("The holder of lease %s cannot be watched (%s): it lasts until it is released",
                           l->id, strerror(-found));
@@ -257,8 +249,10 @@ int holder_restore(Manager *m, Lease *l) {
                 return r;
         TAKE_FD(fd);
         h = l->userdata;
-        if (found == -ENOENT)
-                return lifeline_is_gone(h);
+        if (found == -ENOENT) {
+                lifeline_is_gone(h);
+                return 0;
+        }
         /* died while nobody watched */
         return found < 0 ? sd_event_add_defer(m->event, &h->watch, on_found_dead, h) : 0;
 }

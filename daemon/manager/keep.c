@@ -71,15 +71,9 @@ static VfioInterface interface_of(const VfioFiles *files) {
                                                               : VFIO_INTERFACE_CONTAINER;
 }
 
-/* A failure leaves a duplicate behind, which the next run finds and drops. */
 static void unstore(FdStore *store, char **names) {
-        for (char **name = names; name && *name; name++) {
-                int r = fd_store_remove(store, *name);
-
-                if (r < 0)
-                        log_error("The service manager cannot be told to close %s: %s", *name,
-                                  strerror(-r));
-        }
+        for (char **name = names; name && *name; name++)
+                fd_store_remove(store, *name);
 }
 
 static int put_files(FdStore *store, const char *key, Kept kept, const VfioFiles *files,

@@ -27,6 +27,7 @@ struct Manager {
         struct Inspector *inspector;
         struct QueueRunner *queue;
         struct Patrol *patrol;
+        struct CatchUp *catch_up;
         Inquiry *inquiries; /* utlist, doubly linked */
         VfWait *vf_waits;   /* the same */
 };
@@ -34,6 +35,10 @@ struct Manager {
 /* manager.c: every change of the model goes through here: store first (intent before act), then the
  * bus, then the switches that follow from the new states. The changes are cleared. */
 int manager_commit(Manager *m, Changes *c);
+/* The device is not there any more. */
+void manager_device_gone(Manager *m, const char *name);
+/* What the host uses a device for may be something else now. */
+void manager_refresh_use(Manager *m, const char *name);
 
 /* Takes the policy over. */
 void manager_set_policy(Manager *m, Policy *policy);
@@ -47,12 +52,15 @@ typedef struct Switch Switch;
 
 /* A lease has ended while a step towards it is under way: the group waits for that. */
 void switch_note_waiting(Group *g, Changes *c);
-/* Looks at the group's state and starts what follows from it, if nothing is under way. */
+/* Looks at the group's state and starts what follows from it, if nothing is under way. A claim has to
+ * be begun first: until then what is seen of the group is the host's. */
 void switch_kick(Manager *m, Group *g);
 /* The claim of this group waits until its Inquiry says go. */
 int switch_hold(Manager *m, Group *g, const Inquiry *q);
 void switch_go(Manager *m, Group *g, const Inquiry *q);
 bool switch_is_held(const Group *g, const Inquiry *q);
+/* The Inquiry will not say anything. */
+void switch_unhold(Group *g, const Inquiry *q);
 /* The Inquiry said no: nothing was begun. */
 void switch_drop(Group *g);
 /* Nothing is kept of a group that is the host's, and no device's file of one that somebody else has
@@ -68,6 +76,8 @@ int switch_distrust(Manager *m, Group *g);
 int switch_note_left_behind(Manager *m, Group *g, const Step *step);
 /* The one that is under way, or was left behind; NULL: none. */
 const Step *switch_step(const Group *g);
+/* What is known of its devices is old: no plan for it is finished before they are read again. */
+void switch_is_stale(Group *g);
 /* The executor came back: what waits for it need not wait longer. */
 void switch_wake(Manager *m, Group *g);
 /* A step of some group waits for these processes. */
@@ -83,7 +93,7 @@ void inspector_queue(Inspector *i, const char *device);
 
 /* gate.c: what is between two owners of a device */
 typedef struct Gate Gate;
-int gate_new(Ledger *ledger, Gate **ret);
+int gate_new(Manager *m, Ledger *ledger, Gate **ret);
 Gate *gate_free(Gate *gate);
 /* The policy is another one. */
 void gate_apply_policy(Manager *m);
@@ -115,14 +125,14 @@ int holder_new(Manager *m, Lease *l, int fd);
 Holder *holder_free(Holder *h);
 /* type: how fd is watched; taken over on success. */
 int holder_set_fd(Lease *l, HolderType type, int fd);
-int holder_set_expiry(Lease *l);
+void holder_set_expiry(Lease *l);
 /* A failed or lost lease stays to be read for a minute, or until its holder is gone. */
 void holder_linger(Lease *l);
 /* After a restart: finds the holder again. An ended holder is noticed from the event loop. */
 int holder_restore(Manager *m, Lease *l);
 
 /* The lease is asked to leave, or it is not any more. */
-int holder_set_revocation(Lease *l);
+void holder_set_revocation(Lease *l);
 
 /* queue.c */
 typedef struct QueueRunner QueueRunner;
@@ -135,6 +145,17 @@ void vfs_poke(Manager *m, const Group *changed);
 /* The settings of a VF were read, or put back, as far as anybody could be asked. */
 void vfs_note_settings(Manager *m, const Step *step, StepResult *result);
 void vfs_end(Manager *m);
+
+/* catch-up.c: what could not be done for want of something is done as soon as it can be */
+typedef struct CatchUp CatchUp;
+int catch_up_new(Manager *m, CatchUp **ret);
+CatchUp *catch_up_free(CatchUp *u);
+/* Somebody could not go on, or could not write or tell what changed. Needs no memory. */
+void catch_up_later(Manager *m);
+/* The same; and files of what is no more may be left. */
+void catch_up_files(Manager *m);
+/* The same; and what is known of devices may be old. */
+void catch_up_devices(Manager *m);
 
 /* recover.c */
 int manager_recover(Manager *m);
@@ -155,5 +176,3 @@ int manager_adopt_files(Manager *m, Changes *c);
 /* acquire.c */
 /* The turn of a lease that is queued. What stands in its way fails the lease. */
 int manager_grant(Manager *m, Lease *l);
-/* The daemon ends: those who wait are told. */
-void inquiry_end_all(Manager *m);

@@ -46,9 +46,22 @@ static int store_changes(Manager *m, const Changes *c) {
 
                 r = r < 0 ? r : q;
         }
-        if (r < 0)
+        if (r < 0) {
                 log_error("Cannot write the state below the run-time folder: %s", strerror(-r));
+                catch_up_files(m);
+        }
         return r;
+}
+
+/* It is written and told again. */
+static void set_behind(Manager *m, const Changes *c) {
+        for (size_t i = 0; i < c->n_groups; i++)
+                c->groups[i]->behind = true;
+        for (size_t i = 0; i < c->n_leases; i++)
+                c->leases[i]->behind = true;
+        for (size_t i = 0; i < c->n_devices; i++)
+                c->devices[i]->behind = true;
+        catch_up_later(m);
 }
 
 /* commit */
@@ -88,7 +101,8 @@ int manager_commit(Manager *m, Changes *c) {
                 log_lease(c->leases[i]);
         for (size_t i = 0; i < c->n_groups; i++)
                 switch_settle(m, c->groups[i]);
-        m->events.changed(c, m->events.userdata);
+        if (m->events.changed(c, m->events.userdata) < 0 || r < 0)
+                set_behind(m, c);
         for (size_t i = 0; i < c->n_groups; i++) {
                 switch_kick(m, c->groups[i]);
                 gate_look_at(m, c->groups[i]);
@@ -97,8 +111,8 @@ int manager_commit(Manager *m, Changes *c) {
         for (size_t i = 0; i < c->n_groups; i++)
                 vfs_poke(m, c->groups[i]);
         for (size_t i = 0; i < c->n_leases; i++) {
-                if (c->leases[i]->userdata && holder_set_revocation(c->leases[i]) < 0)
-                        log_error("Lease %s: out of memory", c->leases[i]->id);
+                if (c->leases[i]->userdata)
+                        holder_set_revocation(c->leases[i]);
                 if (c->leases[i]->state == LEASE_ENDED)
                         manager_forget_lease(m, c->leases[i]);
                 else if (c->leases[i]->state == LEASE_FAILED || c->leases[i]->state == LEASE_LOST)
@@ -116,7 +130,7 @@ int manager_commit(Manager *m, Changes *c) {
 /* what the kernel layer tells */
 
 /* A driver that manages no DMA of its own, or none, means that the host does not use it. */
-static void refresh_use(Manager *m, const char *name) {
+void manager_refresh_use(Manager *m, const char *name) {
         Device *d = registry_device(m->registry, name);
         _cleanup_changes_ Changes c = CHANGES_NULL;
 
@@ -127,7 +141,7 @@ static void refresh_use(Manager *m, const char *name) {
                 return;
         }
         if (registry_device_set_in_use(d, NULL, &c) < 0)
-                log_error("Out of memory");
+                catch_up_devices(m);
         (void)manager_commit(m, &c);
 }
 
@@ -157,32 +171,45 @@ static void on_device_seen(const DeviceFacts *facts, void *userdata) {
                 gate_device_seen(m, after, after != before);
         if (r == 0)
                 r = check_meddling(m, facts->name, &c);
-        if (r < 0)
+        if (r < 0) {
                 log_error("Cannot take up device %s: %s", facts->name, strerror(-r));
+                if (after && after->group)
+                        switch_is_stale(after->group);
+                catch_up_devices(m);
+        }
         (void)manager_commit(m, &c);
         if (m->started && other_driver)
-                refresh_use(m, facts->name);
+                manager_refresh_use(m, facts->name);
+}
+
+void manager_device_gone(Manager *m, const char *name) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        Device *d = registry_device(m->registry, name);
+        bool published = d && d->published;
+
+        if (!d)
+                return;
+        if (registry_device_removed(m->registry, name, &c) < 0) {
+                d->gone = true;
+                catch_up_later(m);
+                return;
+        }
+        if (published)
+                m->events.device_gone(name, m->events.userdata);
+        /* the records of the others have a file of another name now; not before that is written */
+        if (manager_commit(m, &c) >= 0 && store_remove_group(m->store, name) < 0)
+                catch_up_files(m);
 }
 
 static void on_device_gone(const char *name, void *userdata) {
-        _cleanup_changes_ Changes c = CHANGES_NULL;
-        Manager *m = userdata;
-
-        if (!registry_device(m->registry, name))
-                return;
-        m->events.device_gone(name, m->events.userdata);
-        if (registry_device_removed(m->registry, name, &c) < 0)
-                log_error("Out of memory while device %s was removed", name);
-        /* the records of the others have a file of another name now; not before that is written */
-        if (manager_commit(m, &c) >= 0)
-                (void)store_remove_group(m->store, name);
+        manager_device_gone(userdata, name);
 }
 
 static void on_use_changed(const char *name, void *userdata) {
         Manager *m = userdata;
 
         if (m->started)
-                refresh_use(m, name);
+                manager_refresh_use(m, name);
 }
 
 static void on_node_changed(unsigned group, void *userdata) {
@@ -205,7 +232,7 @@ static void on_ready(bool ready, void *userdata) {
         for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
                 switch_wake(m, g);
         for (Device *d = registry_devices(m->registry); d; d = d->hh.next)
-                refresh_use(m, d->facts.name);
+                manager_refresh_use(m, d->facts.name);
 }
 
 KernelEvents manager_kernel_events(Manager *m) {
@@ -222,7 +249,8 @@ KernelEvents manager_kernel_events(Manager *m) {
 
 /* life */
 
-static void ignore_changes(const Changes *c, void *userdata) {
+static int ignore_changes(const Changes *c, void *userdata) {
+        return 0;
 }
 static void ignore_lease(const Lease *l, void *userdata) {
 }
@@ -251,12 +279,14 @@ int manager_new(sd_event *event, Store *store, FdStore *fd_store, Ledger *ledger
                 return r;
         r = inspector_new(m, &m->inspector);
         if (r == 0)
-                r = gate_new(ledger, &m->gate);
+                r = gate_new(m, ledger, &m->gate);
         if (r < 0)
                 return r;
         r = queue_runner_new(m, &m->queue);
         if (r == 0)
                 r = patrol_new(m, &m->patrol);
+        if (r == 0)
+                r = catch_up_new(m, &m->catch_up);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(m);
@@ -266,12 +296,13 @@ int manager_new(sd_event *event, Store *store, FdStore *fd_store, Ledger *ledger
 Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
-        inquiry_end_all(m);
+        manager_answer_all(m);
         vfs_end(m);
         inspector_free(m->inspector);
         queue_runner_free(m->queue);
         gate_free(m->gate);
         patrol_free(m->patrol);
+        catch_up_free(m->catch_up);
         if (m->registry) {
                 for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
                         g->userdata = switch_free(g->userdata);
@@ -315,7 +346,7 @@ int manager_start(Manager *m, Kernel *kernel) {
         for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
                 vfs_poke(m, g);
         for (Device *d = registry_devices(m->registry); d; d = d->hh.next)
-                refresh_use(m, d->facts.name);
+                manager_refresh_use(m, d->facts.name);
         gate_look(m);
         return 0;
 }
@@ -356,6 +387,13 @@ int manager_end_lease(Manager *m, Lease *l, const char *reason) {
         return 0;
 }
 
+void manager_surely_end_lease(Manager *m, Lease *l, const char *reason) {
+        if (manager_end_lease(m, l, reason) < 0) {
+                l->overdue = reason;
+                catch_up_later(m);
+        }
+}
+
 int manager_revoke(Manager *m, Lease *l, const char *reason, uint64_t usec) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         uint64_t now = manager_now(m);
@@ -374,7 +412,6 @@ int manager_revoke(Manager *m, Lease *l, const char *reason, uint64_t usec) {
 int manager_renew(Manager *m, Lease *l, uint64_t ttl) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         uint64_t now = manager_now(m);
-        int r;
 
         if (!lease_state_is_alive(l->state))
                 return -EINVAL;
@@ -382,10 +419,10 @@ int manager_renew(Manager *m, Lease *l, uint64_t ttl) {
                                    &c);
         if (l->state == LEASE_UNCONFIRMED)
                 (void)registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
-        r = holder_set_expiry(l);
+        holder_set_expiry(l);
         /* it holds whether or not it could be written, which is logged */
         (void)manager_commit(m, &c);
-        return r;
+        return 0;
 }
 
 int manager_confirm(Manager *m, Lease *l, int pidfd, pid_t pid, uint64_t start) {
@@ -402,7 +439,7 @@ int manager_confirm(Manager *m, Lease *l, int pidfd, pid_t pid, uint64_t start) 
         registry_lease_set_expires(l, UINT64_MAX, &c);
         if (l->state == LEASE_UNCONFIRMED)
                 (void)registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
-        (void)holder_set_expiry(l);
+        holder_set_expiry(l);
         (void)manager_commit(m, &c); /* the pidfd is taken over; a failed write is logged */
         return 0;
 }

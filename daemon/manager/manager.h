@@ -22,7 +22,7 @@ typedef struct Manager Manager;
 typedef struct ManagerEvents {
         /* Objects appeared or changed. Those about to vanish are in *c too, as ended leases and
          * groups or devices that are told to `gone` right after. */
-        void (*changed)(const Changes *c, void *userdata);
+        int (*changed)(const Changes *c, void *userdata);
         void (*lease_gone)(const Lease *l, void *userdata);
         void (*group_gone)(unsigned id, void *userdata);
         void (*device_gone)(const char *name, void *userdata);
@@ -71,8 +71,13 @@ typedef struct Explanation {
 typedef void (*ExplainDone)(const Explanation *answer, const Fault *fault, void *userdata);
 void manager_explain(Manager *m, const Request *request, ExplainDone done, void *userdata);
 
+/* The daemon ends: those who wait for an answer are told. */
+void manager_answer_all(Manager *m);
+
 /* The right ends now; the way back goes on. reason: "released", "holder-died", "expired", ... */
 int manager_end_lease(Manager *m, Lease *l, const char *reason);
+/* The same; what cannot be done now, for want of memory, is done later. reason: lives for ever. */
+void manager_surely_end_lease(Manager *m, Lease *l, const char *reason);
 /* Asks the lease to leave within so many microseconds; then its right ends. -EINVAL if it has. */
 int manager_revoke(Manager *m, Lease *l, const char *reason, uint64_t usec);
 /* ttl: microseconds from now, 0: for ever. -EINVAL if the lease has ended. */

@@ -8,9 +8,9 @@
  */
 
 #include <string.h>
-#include <time.h>
 #include <utlist.h>
 
+#include "manager/alarm.h"
 #include "manager/manager-internal.h"
 #include "util/log.h"
 
@@ -89,32 +89,26 @@ static bool patrol_walk(Patrol *p) {
         return any;
 }
 
-static int patrol_start(Patrol *p);
-
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         Patrol *p = userdata;
-        int r;
 
-        p->timer = sd_event_source_disable_unref(p->timer);
-        if (!patrol_walk(p))
-                return 0;
-        r = patrol_start(p);
-        if (r < 0)
-                log_error("Cannot look after groups that are owned: %s", strerror(-r));
+        if (patrol_walk(p))
+                alarm_set_relative(p->timer, INTERVAL_USEC);
         return 0;
-}
-
-static int patrol_start(Patrol *p) {
-        return sd_event_add_time_relative(p->m->event, &p->timer, CLOCK_MONOTONIC, INTERVAL_USEC, 0,
-                                          on_timer, p);
 }
 
 int patrol_new(Manager *m, Patrol **ret) {
         Patrol *p = calloc(1, sizeof(Patrol));
+        int r;
 
         if (!p)
                 return -ENOMEM;
         *p = (Patrol){ .m = m, .last = -1 };
+        r = alarm_new(m->event, on_timer, p, &p->timer);
+        if (r < 0) {
+                (void)patrol_free(p);
+                return r;
+        }
         *ret = p;
         return 0;
 }
@@ -144,18 +138,14 @@ Patrol *patrol_free(Patrol *p) {
 
 void patrol_note(Patrol *p, const Group *g) {
         Renewal *renewal, *next;
-        int r;
 
         /* or it might come after the step that takes the right back */
         DL_FOREACH_SAFE(p->renewals, renewal, next) {
                 if (renewal->group == g->id && !group_is_watched(g))
                         renewal_cancel(renewal);
         }
-        if (p->timer || !group_is_looked_after(g))
-                return;
-        r = patrol_start(p);
-        if (r < 0)
-                log_error("Cannot look after groups that are owned: %s", strerror(-r));
+        if (!alarm_is_set(p->timer) && group_is_looked_after(g))
+                alarm_set_relative(p->timer, INTERVAL_USEC);
 }
 
 static void on_granted(KernelOp *op, StepResult *result, void *userdata) {

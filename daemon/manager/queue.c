@@ -7,12 +7,13 @@
  */
 
 #include <string.h>
-#include <time.h>
 
+#include "manager/alarm.h"
 #include "manager/manager-internal.h"
 #include "util/log.h"
 
 #define NOTICE_USEC 30000000ULL /* how long a holder has to leave */
+#define AGAIN_USEC  1000000ULL
 
 struct QueueRunner {
         Manager *m;
@@ -47,21 +48,7 @@ static int make_way(Manager *m) {
         return r;
 }
 
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-        queue_kick(userdata);
-        return 0;
-}
-
-static int set_timer(QueueRunner *q) {
-        uint64_t first = registry_queue_deadline(q->m->registry);
-
-        q->timer = sd_event_source_disable_unref(q->timer);
-        return first == UINT64_MAX ? 0
-                                   : sd_event_add_time(q->m->event, &q->timer, CLOCK_BOOTTIME,
-                                                       first, 0, on_timer, q->m);
-}
-
-static int on_run(sd_event_source *source, void *userdata) {
+static int on_run(sd_event_source *source, uint64_t usec, void *userdata) {
         QueueRunner *q = userdata;
         int r = serve(q->m);
 
@@ -69,10 +56,11 @@ static int on_run(sd_event_source *source, void *userdata) {
                 r = expire(q->m);
         if (r == 0)
                 r = make_way(q->m);
-        if (r == 0)
-                r = set_timer(q);
-        if (r < 0)
-                log_error("The queue cannot be served: %s", strerror(-r));
+        if (r < 0) {
+                log_error("The queue cannot be served now: %s", strerror(-r));
+                alarm_set_relative(q->timer, AGAIN_USEC);
+        } else
+                alarm_set(q->timer, registry_queue_deadline(q->m->registry));
         return 0;
 }
 
@@ -83,9 +71,9 @@ int queue_runner_new(Manager *m, QueueRunner **ret) {
         if (!q)
                 return -ENOMEM;
         q->m = m;
-        r = sd_event_add_defer(m->event, &q->run, on_run, q);
+        r = alarm_new(m->event, on_run, q, &q->run);
         if (r >= 0)
-                r = sd_event_source_set_enabled(q->run, SD_EVENT_OFF);
+                r = alarm_new(m->event, on_run, q, &q->timer);
         if (r < 0) {
                 (void)queue_runner_free(q);
                 return r;
@@ -105,6 +93,5 @@ QueueRunner *queue_runner_free(QueueRunner *q) {
 
 void queue_kick(Manager *m) {
         /* from the event loop, so that a commit never runs inside another one */
-        if (sd_event_source_set_enabled(m->queue->run, SD_EVENT_ONESHOT) < 0)
-                log_error("The queue cannot be served: out of memory");
+        alarm_set_relative(m->queue->run, 0);
 }

@@ -44,11 +44,18 @@ static int adopt_records(Manager *m, Group *g, StoredGroup *stored) {
         return 0;
 }
 
+/* A file that means nothing. That it cannot be removed now is no reason not to start. */
+static int drop_file(Manager *m, int removed) {
+        if (removed < 0)
+                catch_up_files(m);
+        return 0;
+}
+
 /* What somebody else has changed since is not owed any more. */
 static int adopt_owed(Manager *m, Group *g, const StoredGroup *stored) {
         int r = registry_adopt_owed(g, stored->owed_type);
 
-        return r == -EINVAL ? store_remove_group(m->store, stored->key) : r;
+        return r == -EINVAL ? drop_file(m, store_remove_group(m->store, stored->key)) : r;
 }
 
 static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
@@ -57,12 +64,12 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
 
         if (!g) {
                 log_warning("The devices of group file %s are gone; dropped", stored->key);
-                return store_remove_group(m->store, stored->key);
+                return drop_file(m, store_remove_group(m->store, stored->key));
         }
         if (g->state != GROUP_FREE) {
                 log_warning("Two records for group %u; the one of %s is dropped", g->id,
                             stored->key);
-                return store_remove_group(m->store, stored->key);
+                return drop_file(m, store_remove_group(m->store, stored->key));
         }
         if (stored->state == GROUP_FREE)
                 return adopt_owed(m, g, stored);
@@ -96,8 +103,8 @@ static int adopt_lease(Manager *m, StoredLease *stored, Changes *c) {
         if (!stored->answered) {
                 log_notice("Lease %s was asked for, but not granted before the daemon ended; dropped",
                            stored->id);
-                r = store_remove_lifeline(m->store, stored->id);
-                return r < 0 ? r : store_remove_lease(m->store, stored->id);
+                (void)drop_file(m, store_remove_lifeline(m->store, stored->id));
+                return drop_file(m, store_remove_lease(m->store, stored->id));
         }
         if (lease_state_is_alive(stored->state)) {
                 r = salvage_groups(m, &stored->request, c);
@@ -107,7 +114,7 @@ static int adopt_lease(Manager *m, StoredLease *stored, Changes *c) {
         r = registry_adopt_lease(m->registry, stored->id, stored->state, &stored->request, &l, c);
         if (r == -EINVAL || r == -EEXIST) {
                 log_warning("Lease file %s does not fit its name; dropped", stored->id);
-                return store_remove_lease(m->store, stored->id);
+                return drop_file(m, store_remove_lease(m->store, stored->id));
         }
         if (r < 0)
                 return r;
@@ -175,5 +182,6 @@ int manager_recover(Manager *m) {
                 log_info("Took up %zu leases and %zu groups of the last run", state.n_leases,
                          state.n_groups);
         m->started = true;
-        return manager_commit(m, &c);
+        (void)manager_commit(m, &c); /* a failed write is logged, and made again */
+        return 0;
 }

@@ -14,6 +14,7 @@ struct Switch {
         bool unclear;        /* a step may have been left behind: wait for it, then look again */
         Step left_behind;    /* which; of no kind: not known */
         bool looking;        /* the plan only looks */
+        bool stale;          /* something was seen of a device, and could not be taken up */
         Plan plan;
         size_t next;
         KernelOp *op;

@@ -12,6 +12,7 @@
 
 #include "core/refusal.h"
 #include "core/vfs.h"
+#include "manager/alarm.h"
 #include "manager/switch-internal.h"
 #include "util/log.h"
 #include "util/strings.h"
@@ -24,6 +25,7 @@ static int switch_run(Switch *s);
 static int switch_next(Switch *s);
 static int switch_sync(Switch *s);
 static int switch_retry_later(Switch *s, const char *why);
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata);
 
 Switch *switch_free(Switch *s) {
         if (!s)
@@ -55,6 +57,8 @@ Switch *switch_get(Manager *m, Group *g) {
                 .first = FAULT_NULL,
                 .left_behind = { .kind = _STEP_KIND_INVALID },
         };
+        if (alarm_new(m->event, on_retry, s, &s->retry) < 0)
+                return switch_free(s);
         g->userdata = s;
         return s;
 }
@@ -153,7 +157,7 @@ static void switch_stop(Switch *s) {
         s->replans = 0;
         plan_clear(&s->plan);
         fault_clear(&s->first);
-        s->retry = sd_event_source_disable_unref(s->retry);
+        alarm_stop(s->retry);
 }
 
 static int switch_fail_claim(Switch *s, const Fault *why) {
@@ -230,12 +234,14 @@ static int switch_begin(Switch *s) {
         _cleanup_fault_ Fault why = FAULT_NULL;
         int r;
 
-        s->retry = sd_event_source_disable_unref(s->retry);
+        alarm_stop(s->retry);
         plan_clear(&s->plan);
         s->next = 0;
         s->claim = s->g->state == GROUP_CLAIMING;
         s->running = true;
         s->looking = false;
+        s->unclear = s->unclear || s->stale;
+        s->stale = false;
         if (s->unclear) {
                 if (s->m->kernel->ops->group_is_locked(s->m->kernel, s->g->id) != 0)
                         return switch_wait_for_lock(s);
@@ -264,35 +270,56 @@ static int switch_begin(Switch *s) {
         return switch_fail_claim(s, &why);
 }
 
-static void switch_begin_or_log(Switch *s) {
-        int r = switch_begin(s);
+static uint64_t next_delay(Switch *s, uint64_t longest) {
+        uint64_t delay = 100000ULL << (s->tries < 7 ? s->tries : 7);
 
-        if (r < 0)
-                log_error("Group %u: cannot go on: %s", s->g->id, strerror(-r));
+        s->tries++;
+        return delay < longest ? delay : longest;
+}
+
+/* For want of memory, mostly. Whatever was under way, the rest is planned again from what is then. */
+static void switch_put_off(Switch *s, int error) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+
+        if (s->tries == 0)
+                log_error("Group %u: cannot go on now: %s", s->g->id, strerror(-error));
+        s->running = true;
+        s->unclear = true;
+        if (registry_group_set_waits_for(s->g, strerror(-error), &c) == 0)
+                (void)manager_commit(s->m, &c); /* a failed write is logged */
+        alarm_set_relative(s->retry, next_delay(s, SECOND));
+}
+
+static bool group_is_on_its_way(const Group *g) {
+        return g->state == GROUP_CLAIMING || g->state == GROUP_DRAINING ||
+               g->state == GROUP_RESTORING;
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
-        switch_begin_or_log(userdata);
+        Switch *s = userdata;
+        int r;
+
+        if (!group_is_on_its_way(s->g)) {
+                switch_stop(s);
+                return 0;
+        }
+        r = switch_begin(s);
+        if (r < 0)
+                switch_put_off(s, r);
         return 0;
 }
 
 /* Tries again after a while that grows to ten seconds. */
 static int switch_retry_later(Switch *s, const char *why) {
-        uint64_t delay = 100000ULL << (s->tries < 7 ? s->tries : 7);
         _cleanup_changes_ Changes c = CHANGES_NULL;
-        int r;
 
-        if (s->tries++ == 0)
+        if (s->tries == 0)
                 log_info("Group %u: has to try again: %s", s->g->id, why);
-        if (delay > 10 * SECOND)
-                delay = 10 * SECOND;
-        r = registry_group_set_waits_for(s->g, why, &c);
-        if (r < 0)
-                return r;
+        if (registry_group_set_waits_for(s->g, why, &c) < 0)
+                log_error("Group %u: out of memory", s->g->id);
         (void)manager_commit(s->m, &c);
-        s->retry = sd_event_source_disable_unref(s->retry);
-        return sd_event_add_time_relative(s->m->event, &s->retry, CLOCK_BOOTTIME, delay, 0,
-                                          on_retry, s);
+        alarm_set_relative(s->retry, next_delay(s, 10 * SECOND));
+        return 0;
 }
 
 /* The plan is through: is it as it should be? */
@@ -478,7 +505,7 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
                 r = s->claim ? on_claim_step_failed(s, step, result)
                              : on_restore_step_failed(s, step, result);
         if (r < 0)
-                log_error("Group %u: cannot go on: %s", s->g->id, strerror(-r));
+                switch_put_off(s, r);
 }
 
 static bool waits_for_eviction(const Switch *s) {
@@ -526,7 +553,7 @@ static void on_synced(bool in_time, void *userdata) {
                             s->g->id);
         r = switch_next(s);
         if (r < 0)
-                log_error("Group %u: cannot go on: %s", s->g->id, strerror(-r));
+                switch_put_off(s, r);
 }
 
 /* Goes on once the service manager has what it was given, and has closed what it shall close. */
@@ -590,6 +617,8 @@ static int switch_run(Switch *s) {
                 if (r < 0)
                         return switch_fail_gate(s, r);
         }
+        if (s->next == s->plan.n && s->stale)
+                return switch_begin(s);
         if (s->next == s->plan.n && !s->looking)
                 return s->claim ? switch_finish_claim(s) : switch_finish_restore(s);
         step = &s->plan.steps[s->next];
@@ -630,19 +659,24 @@ void switch_kick(Manager *m, Group *g) {
                 else if (!s->claim)
                         return;
         }
-        if (g->state != GROUP_CLAIMING && g->state != GROUP_DRAINING && g->state != GROUP_RESTORING)
+        if (!group_is_on_its_way(g) || (g->state == GROUP_CLAIMING && !g->begun))
                 return;
         s = switch_get(m, g);
         if (!s) {
-                log_error("Group %u: out of memory", g->id);
+                catch_up_later(m);
                 return;
         }
         /* from the event loop, so that a commit never runs inside another one */
         s->running = true;
         s->claim = g->state == GROUP_CLAIMING;
-        s->retry = sd_event_source_disable_unref(s->retry);
-        if (sd_event_add_time_relative(m->event, &s->retry, CLOCK_BOOTTIME, 0, 0, on_retry, s) < 0)
-                log_error("Group %u: cannot schedule its steps", g->id);
+        alarm_set_relative(s->retry, 0);
+}
+
+void switch_is_stale(Group *g) {
+        Switch *s = g->userdata;
+
+        if (s)
+                s->stale = true;
 }
 
 int switch_distrust(Manager *m, Group *g) {
@@ -658,7 +692,7 @@ void switch_wake(Manager *m, Group *g) {
         Switch *s = g->userdata;
 
         if (s && s->running && !s->op && !s->sync && !s->held)
-                (void)sd_event_source_set_time(s->retry, 0);
+                alarm_set_relative(s->retry, 0);
 }
 
 /* By iommufd a claim waits for nothing but devices that somebody has bound, or that it has bound itself. */
@@ -702,6 +736,13 @@ void switch_go(Manager *m, Group *g, const Inquiry *q) {
         s->held = NULL;
         registry_group_begin(g);
         switch_kick(m, g);
+}
+
+void switch_unhold(Group *g, const Inquiry *q) {
+        Switch *s = g->userdata;
+
+        if (s && s->held == q)
+                s->held = NULL;
 }
 
 void switch_drop(Group *g) {

@@ -15,6 +15,7 @@
 #include "util/strings.h"
 
 #define APPEAR_USEC 30000000ULL
+#define AGAIN_USEC  1000000ULL
 
 struct VfWait {
         Manager *m;
@@ -53,6 +54,8 @@ static int look(VfWait *w, Changes *c) {
         if (!l || l->state != LEASE_ACTIVATING || !lease_awaits_vfs(l))
                 return 1;
         r = registry_join_vfs(w->m->registry, l, c, &why);
+        for (size_t i = 0; r == 0 && i < l->n_groups; i++)
+                registry_group_begin(l->groups[i]);
         if (r == -ECANCELED)
                 r = registry_lease_fail(w->m->registry, l, &why, c);
         else if (r == 0 && manager_now(w->m) < w->deadline)
@@ -74,7 +77,8 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata) {
         if (r == 1)
                 (void)vf_wait_free(w);
         else
-                (void)sd_event_source_set_time(source, w->deadline);
+                (void)sd_event_source_set_time(source,
+                                               r < 0 ? manager_now(m) + AGAIN_USEC : w->deadline);
         (void)manager_commit(m, &c); /* a failed write is logged */
         return 0;
 }
@@ -122,8 +126,7 @@ static void poke(Manager *m, Group *g) {
         else if (g->state == GROUP_OWNED && l && lease_awaits_vfs(l))
                 r = wait_new(m, l);
         if (r < 0)
-                log_error("Group %u: cannot wait for its virtual functions: %s", g->id,
-                          strerror(-r));
+                catch_up_later(m);
 }
 
 void vfs_poke(Manager *m, const Group *changed) {

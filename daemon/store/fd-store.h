@@ -29,7 +29,8 @@ int fd_store_take(FdStore *s, char **ret_name, int *ret_fd);
 int fd_store_put(FdStore *s, const char *name, int fd);
 /* There were two files of that name: from now on there is only this one. */
 int fd_store_replace(FdStore *s, const char *name, int fd);
-int fd_store_remove(FdStore *s, const char *name);
+/* Now or, if the service manager cannot be told now, later: until then fd_store_sync() fails. */
+void fd_store_remove(FdStore *s, const char *name);
 
 /* done is called once, from the event loop, when the service manager has dealt with all before;
  * in_time: false if it has not said so within five seconds. */

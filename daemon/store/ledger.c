@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 
 #include "shared/step-json.h"
+#include "shared/whole-json.h"
 #include "store/damage.h"
-#include "util/json.h"
 #include "util/strings.h"
 
 #define LEDGER_VERSION 1
@@ -118,7 +118,7 @@ static int save(const Folder *f, const Device *d, const char *why) {
         if (!d->use.valid)
                 return unlinkat(f->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
         o = use_to_json(d);
-        text = o ? json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN) : NULL;
+        text = json_whole_text(o);
         return text ? replace_file(f, name, text, why) : -ENOMEM;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "shared/whole-json.h"
 #include "store/damage.h"
 #include "store/state-json.h"
 #include "util/strings.h"
@@ -148,9 +149,10 @@ static int store_write(Store *s, const char *path, json_object *o, bool way_back
         const char *text;
         int r;
 
-        if (!o || json_object_object_add(o, "boot-id", json_object_new_string(s->boot_id)) < 0)
+        if (!o || json_object_object_add(o, "boot-id", json_object_new_string(s->boot_id)) < 0 ||
+            !json_object_object_get(o, "boot-id"))
                 return -ENOMEM;
-        text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+        text = json_whole_text(o);
         if (!text)
                 return -ENOMEM;
         r = store_write_once(s, path, text);
@@ -530,4 +532,26 @@ void stored_state_clear(StoredState *s) {
         strv_free(s->damaged_groups);
         strv_free(s->messages);
         *s = (StoredState){};
+}
+
+/* what could not be removed in time */
+
+static int remove_unwanted(Store *s, const char *folder, const char *suffix, StoreWanted wanted,
+                           void *userdata) {
+        _cleanup_(strv_freep) char **names = NULL;
+        int r = store_list(s, folder, &names);
+
+        for (char **name = names; r == 0 && name && *name; name++) {
+                if (take_suffix(*name, suffix) && !wanted(*name, userdata))
+                        r = store_unlink(s, folder, *name, suffix);
+        }
+        return r;
+}
+
+int store_remove_unwanted(Store *s, StoreWanted lease, StoreWanted group, void *userdata) {
+        int r = remove_unwanted(s, "lifelines", "", lease, userdata);
+
+        if (r == 0)
+                r = remove_unwanted(s, "leases", ".json", lease, userdata);
+        return r < 0 ? r : remove_unwanted(s, "groups", ".json", group, userdata);
 }

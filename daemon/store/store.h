@@ -92,3 +92,7 @@ int store_create_lifeline(Store *s, const char *id, int *ret_read, int *ret_writ
  * no writer has met never sees a hang-up. -ENOENT: there is none. */
 int store_reopen_lifeline(Store *s, const char *id, int *ret_read);
 int store_remove_lifeline(Store *s, const char *id);
+
+/* Removes the files of leases and groups that are nobody's, which could not be removed in time. */
+typedef bool (*StoreWanted)(const char *name, void *userdata);
+int store_remove_unwanted(Store *s, StoreWanted lease, StoreWanted group, void *userdata);
