@@ -14,7 +14,7 @@ from world import Died, Violation, World
 STEP_ERRNOS = json.loads((pathlib.Path(__file__).parent / "errnos.json").read_text())
 KILLS, STEPS, CALLS = "kill points", "failing steps", "failing calls"
 # An operation of these kinds is no system call that would go on without the daemon.
-TIMES = (1, 8)      # calls that fail in a row
+TIMES = (1, 8)      # so many fail in a row, in turn
 IN_USER_SPACE = ("inspect", "wait-node", "wait-closed", "lend", "reclaim", "claim", "scrub")
 
 
@@ -72,13 +72,13 @@ class Survey:
             world.shim.disarm()
             history = world.take_history()
             world.finish()
-            self.calls, self.places = world.shim.trace()
+            self.changes, self.places = world.shim.changes(), world.shim.places()
             self.steps = [(done["op"], target(done, groups)) for done in history]
             self.groups, self.back = groups, back[0]
 
 
 def kill_cases(scenario, survey):
-    for what, nth, number in named(map(without_numbers, survey.calls["state"])):
+    for what, nth, number in named(map(without_numbers, survey.changes)):
         for moment, mode in (("before", shim.KILL_BEFORE), ("after", shim.KILL_AFTER)):
             yield Case(scenario, KILLS, ("state", what.split()[0], moment), f"kill-{moment}/{what}#{nth}",
                        lambda world, mode=mode, number=number: kill_at_state(world, mode, number))
@@ -172,18 +172,24 @@ def check_refusal(refused, op, device, group):
 
 
 def call_cases(scenario, survey, known):
-    """Allocations: one from each place that is not known from another story."""
-    for kind in shim.CLASSES[1:]:
-        numbers = range(1, len(survey.calls[kind]) + 1)
-        if kind == "allocate":
-            numbers = sorted(nth for place, nth in survey.places.items() if place not in known)
-            known.update(survey.places)
-        for error in shim.ERRNOS[kind]:
-            for nth in numbers:
-                for times in TIMES:
-                    yield Case(scenario, CALLS, (kind, error, times), f"call/{kind}#{nth}x{times}/{error}",
-                               lambda world, kind=kind, nth=nth, times=times, error=error:
-                               fail_call(world, kind, nth, times, error))
+    """One from each place that is not known from another story."""
+    for kind, places in sorted(survey.places.items()):
+        numbers = sorted(nth for callers, nth in places.items() if callers not in known)
+        known.update(places)
+        for which, nth in enumerate(numbers):
+            for error in shim.ERRNOS[kind]:
+                times = TIMES[which % len(TIMES)]
+                yield Case(scenario, CALLS, (kind, error), f"call/{kind}#{nth}x{times}/{error}",
+                           lambda world, kind=kind, nth=nth, times=times, error=error:
+                           fail_call(world, kind, nth, times, error))
+
+
+def start_again(world):
+    if not world.ended_with_a_word():
+        raise Violation(f"the daemon ended with status {world.how_it_died()}")
+    world.shim.disarm()
+    world.revive()
+    world.check_resting()
 
 
 def fail_call(world, kind, nth, times, error):
@@ -195,7 +201,7 @@ def fail_call(world, kind, nth, times, error):
         except BusError:
             pass
         except Died:
-            raise Violation(f"the daemon ended with status {world.how_it_died()}") from None
+            start_again(world)
         hit = world.shim.disarm()
         world.check_alive()
         world.finish(may_be_stuck=True)
@@ -203,6 +209,16 @@ def fail_call(world, kind, nth, times, error):
     except (Violation, Died) as problem:
         raise Violation(f"{problem}\n    {world.shim.caller()}") from None
     tell(world, hit)
+
+
+def call_case(name):
+    """The number of a call is not the same in each survey: a case is made from its name. None: it is no call."""
+    match = re.fullmatch(r"([^/]+)/call/(\w+)#(\d+)x(\d+)/(E\w+)", name)
+    if not match or match[1] not in SCENARIOS:
+        return None
+    kind, nth, times, error = match[2], int(match[3]), int(match[4]), match[5]
+    return Case(SCENARIOS[match[1]], CALLS, (kind, error), name.partition("/")[2],
+                lambda world: fail_call(world, kind, nth, times, error))
 
 
 def all_cases(names):

@@ -134,15 +134,15 @@ def revoked(w):
     use(w, NIC)
     w.way_back()
     w.revoke(lease, 0)
-    w.until(lambda: w.sim.hanging(NIC), "the eviction")
+    w.until(lambda: w.is_hanging(NIC), "the eviction")
     w.event("close", device=NIC, pid=HOLDER)
     w.until_free()
 
 
 def expires(w):
-    lease = w.hold(NIC, holder="none", ttl=SECOND // 5)
+    lease = w.hold(NIC, holder="none")
     w.way_back()
-    w.expires(lease)
+    w.expires(lease, SECOND // 10)
     w.until_free()
 
 

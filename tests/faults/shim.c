@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <limits.h>
 #include <link.h>
 #include <signal.h>
@@ -32,6 +33,7 @@
 #include <systemd/sd-daemon.h>
 
 #define FRAMES     32
+#define CALLERS    8
 #define MODULES    64
 #define PLACES     (1u << 14)
 #define TRACE_SIZE (1u << 20)
@@ -60,10 +62,11 @@ typedef enum Mode {
         MODE_FAIL,
 } Mode;
 
-/* The first allocation that came from there. */
+/* The first call of a class that came from there. */
 typedef struct Place {
-        uint64_t hash; /* of all callers; 0: none */
-        uint64_t nth;
+        uint64_t hash; /* of the innermost callers; 0: none */
+        uint32_t class;
+        uint32_t nth;
 } Place;
 
 typedef struct Module {
@@ -79,9 +82,10 @@ typedef struct Control {
         uint32_t hits;
         uint32_t seen[_CALL_CLASS_MAX];
         uint32_t trace_used;
+        uint32_t paused;         /* the test speaks with the simulated kernel */
         uint64_t frames[FRAMES]; /* who made the call that failed first, from the program's base */
         Place places[PLACES];    /* of MODE_COUNT */
-        char trace[TRACE_SIZE];  /* lines "CLASS WHAT" of MODE_COUNT, without allocations */
+        char trace[TRACE_SIZE];  /* of MODE_COUNT: changes, a line each */
 } Control;
 
 extern void *__libc_malloc(size_t size);
@@ -92,6 +96,7 @@ static Control *control;
 static const char *folders[2];
 static Module modules[MODULES]; /* the program is the first */
 static size_t n_modules;
+static bool parsing;
 
 static int add_module(struct dl_phdr_info *info, size_t size, void *userdata) {
         Module *m = &modules[n_modules];
@@ -129,9 +134,9 @@ __attribute__((constructor)) static void begin(void) {
 
 /* The same in each run, wherever the modules lie. */
 static uint64_t hash_callers(void) {
-        void *frames[FRAMES];
+        void *frames[CALLERS];
         uint64_t hash = 14695981039346656037u;
-        int n = backtrace(frames, FRAMES);
+        int n = backtrace(frames, CALLERS);
 
         for (int i = 0; i < n; i++) {
                 uintptr_t address = (uintptr_t)frames[i];
@@ -144,8 +149,8 @@ static uint64_t hash_callers(void) {
         return hash | 1;
 }
 
-static void note_place(void) {
-        uint64_t hash = hash_callers();
+static void note_place(CallClass class) {
+        uint64_t hash = hash_callers() ^ (class << 1);
 
         for (size_t i = 0; i < PLACES; i++) {
                 Place *p = &control->places[(hash + i) % PLACES];
@@ -153,22 +158,16 @@ static void note_place(void) {
                 if (p->hash == hash)
                         return;
                 if (p->hash == 0) {
-                        *p = (Place){ hash, control->seen[CALL_ALLOCATE] };
+                        *p = (Place){ hash, class, control->seen[class] };
                         return;
                 }
         }
 }
 
-static void note(CallClass class, const char *call, const char *what) {
+static void note_change(const char *call, const char *what) {
         size_t left = TRACE_SIZE - control->trace_used;
-        int n;
+        int n = snprintf(control->trace + control->trace_used, left, "%s %s\n", call, what);
 
-        if (class == CALL_ALLOCATE) {
-                note_place();
-                return;
-        }
-        n = snprintf(control->trace + control->trace_used, left, "%d %s %s\n", (int)class, call,
-                     what);
         if (n > 0 && (size_t)n < left)
                 control->trace_used += (uint32_t)n;
 }
@@ -182,14 +181,14 @@ static void note_caller(void) {
 }
 
 /* Is it this call's turn to fail? Then errno is set. */
-static bool fails(CallClass class, const char *call, const char *what) {
+static bool fails(CallClass class) {
         uint32_t seen;
 
-        if (!control || control->mode == MODE_OFF)
+        if (!control || control->mode == MODE_OFF || control->paused || parsing)
                 return false;
         seen = ++control->seen[class];
         if (control->mode == MODE_COUNT)
-                note(class, call, what);
+                note_place(class);
         if (control->mode != MODE_FAIL || class != control->class || seen < control->nth ||
             seen - control->nth >= control->times)
                 return false;
@@ -213,7 +212,7 @@ static bool changing(const char *call, const char *what) {
                 return false;
         control->seen[CALL_STATE]++;
         if (control->mode == MODE_COUNT)
-                note(CALL_STATE, call, what);
+                note_change(call, what);
         die_if(MODE_KILL_BEFORE);
         return true;
 }
@@ -251,15 +250,15 @@ static const char *below(int dir, const char *path, char *buffer) {
 /* allocations */
 
 void *malloc(size_t size) {
-        return fails(CALL_ALLOCATE, NULL, NULL) ? NULL : __libc_malloc(size);
+        return fails(CALL_ALLOCATE) ? NULL : __libc_malloc(size);
 }
 
 void *calloc(size_t n, size_t size) {
-        return fails(CALL_ALLOCATE, NULL, NULL) ? NULL : __libc_calloc(n, size);
+        return fails(CALL_ALLOCATE) ? NULL : __libc_calloc(n, size);
 }
 
 void *realloc(void *p, size_t size) {
-        return fails(CALL_ALLOCATE, NULL, NULL) ? NULL : __libc_realloc(p, size);
+        return fails(CALL_ALLOCATE) ? NULL : __libc_realloc(p, size);
 }
 
 /* files */
@@ -272,7 +271,7 @@ static int open_at(int dir, const char *path, int flags, mode_t mode) {
 
         if (!next)
                 next = NEXT(openat);
-        if (fails(CALL_OPEN, "open", path))
+        if (fails(CALL_OPEN))
                 return -1;
         if (flags & O_CREAT)
                 counted = changing("create", below(dir, path, buffer));
@@ -319,7 +318,7 @@ ssize_t write(int fd, const void *data, size_t size) {
 
         if (!next)
                 next = NEXT(write);
-        if (what && fails(CALL_WRITE, "write", what))
+        if (what && fails(CALL_WRITE))
                 return -1;
         counted = changing("write", what);
         n = next(fd, data, size);
@@ -336,7 +335,7 @@ int renameat(int from_dir, const char *from, int to_dir, const char *to) {
 
         if (!next)
                 next = NEXT(renameat);
-        if (what && fails(CALL_RENAME, "rename", what))
+        if (what && fails(CALL_RENAME))
                 return -1;
         counted = changing("rename", what);
         r = next(from_dir, from, to_dir, to);
@@ -353,7 +352,7 @@ int unlinkat(int dir, const char *path, int flags) {
 
         if (!next)
                 next = NEXT(unlinkat);
-        if (what && fails(CALL_UNLINK, "unlink", what))
+        if (what && fails(CALL_UNLINK))
                 return -1;
         counted = changing("unlink", what);
         r = next(dir, path, flags);
@@ -370,7 +369,7 @@ int mkfifoat(int dir, const char *path, mode_t mode) {
 
         if (!next)
                 next = NEXT(mkfifoat);
-        if (what && fails(CALL_MKFIFO, "mkfifo", what))
+        if (what && fails(CALL_MKFIFO))
                 return -1;
         counted = changing("mkfifo", what);
         r = next(dir, path, mode);
@@ -385,24 +384,23 @@ int pipe2(int ends[2], int flags) {
 
         if (!next)
                 next = NEXT(pipe2);
-        return fails(CALL_PIPE, "pipe", "") ? -1 : next(ends, flags);
+        return fails(CALL_PIPE) ? -1 : next(ends, flags);
 }
 
 /* Every command's argument has the size of a register. */
-#define FCNTL(name)                                                               \
-        int name(int fd, int command, ...) {                                      \
-                static int (*next)(int, int, ...);                                \
-                va_list arguments;                                                \
-                void *argument;                                                   \
-                va_start(arguments, command);                                     \
-                argument = va_arg(arguments, void *);                             \
-                va_end(arguments);                                                \
-                if (!next)                                                        \
-                        next = (int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl"); \
-                if ((command == F_DUPFD || command == F_DUPFD_CLOEXEC) &&         \
-                    fails(CALL_DUPLICATE, "duplicate", ""))                       \
-                        return -1;                                                \
-                return next(fd, command, argument);                               \
+#define FCNTL(name)                                                                              \
+        int name(int fd, int command, ...) {                                                     \
+                static int (*next)(int, int, ...);                                               \
+                va_list arguments;                                                               \
+                void *argument;                                                                  \
+                va_start(arguments, command);                                                    \
+                argument = va_arg(arguments, void *);                                            \
+                va_end(arguments);                                                               \
+                if (!next)                                                                       \
+                        next = (int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl");                \
+                if ((command == F_DUPFD || command == F_DUPFD_CLOEXEC) && fails(CALL_DUPLICATE)) \
+                        return -1;                                                               \
+                return next(fd, command, argument);                                              \
         }
 
 FCNTL(fcntl)
@@ -413,7 +411,7 @@ int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event) {
 
         if (!next)
                 next = NEXT(epoll_ctl);
-        if (operation == EPOLL_CTL_ADD && fails(CALL_EPOLL, "epoll", ""))
+        if (operation == EPOLL_CTL_ADD && fails(CALL_EPOLL))
                 return -1;
         return next(epoll, operation, fd, event);
 }
@@ -423,7 +421,46 @@ int timerfd_create(int clock, int flags) {
 
         if (!next)
                 next = NEXT(timerfd_create);
-        return fails(CALL_TIMER, "timer", "") ? -1 : next(clock, flags);
+        return fails(CALL_TIMER) ? -1 : next(clock, flags);
+}
+
+/* json-c 0.16 does not survive a lack of memory while it parses: it never meets one. */
+
+json_object *json_tokener_parse_ex(json_tokener *tokener, const char *text, int length) {
+        static __typeof__(&json_tokener_parse_ex) next;
+        bool outer = !parsing;
+        json_object *o;
+
+        if (!next)
+                next = NEXT(json_tokener_parse_ex);
+        parsing = true;
+        o = next(tokener, text, length);
+        parsing = !outer;
+        return o;
+}
+
+json_object *json_tokener_parse(const char *text) {
+        static __typeof__(&json_tokener_parse) next;
+        json_object *o;
+
+        if (!next)
+                next = NEXT(json_tokener_parse);
+        parsing = true;
+        o = next(text);
+        parsing = false;
+        return o;
+}
+
+json_object *json_object_from_fd(int fd) {
+        static __typeof__(&json_object_from_fd) next;
+        json_object *o;
+
+        if (!next)
+                next = NEXT(json_object_from_fd);
+        parsing = true;
+        o = next(fd);
+        parsing = false;
+        return o;
 }
 
 /* the service manager */
@@ -433,5 +470,5 @@ int sd_pid_notify_with_fds(pid_t pid, int unset, const char *state, const int *f
 
         if (!next)
                 next = NEXT(sd_pid_notify_with_fds);
-        return fails(CALL_NOTIFY, "notify", "") ? -errno : next(pid, unset, state, fds, n);
+        return fails(CALL_NOTIFY) ? -errno : next(pid, unset, state, fds, n);
 }

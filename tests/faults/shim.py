@@ -2,6 +2,7 @@
 """The test's end of shim.c: a file that both map."""
 
 import collections
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -17,11 +18,16 @@ OFF, COUNT, KILL_BEFORE, KILL_AFTER, FAIL = range(5)
 FRAMES, PLACES, TRACE = 32, 1 << 14, 1 << 20
 
 
+class Place(ctypes.Structure):
+    _fields_ = [("callers", ctypes.c_uint64), ("kind", ctypes.c_uint32), ("nth", ctypes.c_uint32)]
+
+
 class Control(ctypes.Structure):
     _fields_ = [("mode", ctypes.c_uint32), ("kind", ctypes.c_uint32), ("nth", ctypes.c_uint32),
                 ("times", ctypes.c_uint32), ("error", ctypes.c_int32), ("hits", ctypes.c_uint32),
                 ("seen", ctypes.c_uint32 * len(CLASSES)), ("trace_used", ctypes.c_uint32),
-                ("frames", ctypes.c_uint64 * FRAMES), ("places", ctypes.c_uint64 * 2 * PLACES), ("trace", ctypes.c_char * TRACE)]
+                ("paused", ctypes.c_uint32),
+                ("frames", ctypes.c_uint64 * FRAMES), ("places", Place * PLACES), ("trace", ctypes.c_char * TRACE)]
 
 
 class Shim:
@@ -46,20 +52,32 @@ class Shim:
         ctypes.memset(control.places, 0, ctypes.sizeof(control.places))
         control.mode = mode
 
+    @contextlib.contextmanager
+    def paused(self):
+        """No call fails, or is counted, meanwhile; changes are."""
+        self.control.paused = 1
+        try:
+            yield
+        finally:
+            self.control.paused = 0
+
     def disarm(self):
         """Returns whether anything was hit."""
         self.control.mode = OFF
         return self.control.hits > 0
 
-    def trace(self):
-        """class -> what was called, in order; and callers of allocations -> the first."""
-        found = collections.defaultdict(list)
+    def changes(self):
+        """What was changed below the daemon's folders, in order."""
         begin = Control.trace.offset
-        text = self.memory[begin:begin + self.control.trace_used].decode()
-        for line in text.splitlines():
-            number, _, what = line.partition(" ")
-            found[CLASSES[int(number)]].append(what.strip())
-        return found, {place: nth for place, nth in self.control.places if place}
+        return self.memory[begin:begin + self.control.trace_used].decode().splitlines()
+
+    def places(self):
+        """class -> callers -> the number of the first call that came from there."""
+        found = collections.defaultdict(dict)
+        for place in self.control.places:
+            if place.callers:
+                found[CLASSES[place.kind]][place.callers] = place.nth
+        return found
 
     def caller(self):
         """The functions of the program that the call came from."""

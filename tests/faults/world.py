@@ -7,11 +7,12 @@ import json
 import signal
 import time
 
-from harness.client import GROUP, LEASE, NAME, BusError
+from harness.client import GROUP, LEASE, NAME, BusError, Client
 from harness.host import BUILD, DAEMON, Host
 from shim import Shim
 
-PATIENCE = 20
+PATIENCE = 25
+REPLY = 2        # seconds: where there is no memory for a reply there is none
 OVER = ("ended", "failed", "lost")
 # The executor's answer may be tried again later; all others are free of what was.
 STUCK = ("failed", "lost")
@@ -25,6 +26,11 @@ class Violation(AssertionError):
     """What may never be."""
 
 
+class Impatient(Client):
+    def finish(self, serial, timeout=REPLY):
+        return super().finish(serial, timeout)
+
+
 class World(Host):
     def __init__(self, scenario):
         super().__init__(scenario.host)
@@ -36,6 +42,10 @@ class World(Host):
             policy.write_text(json.dumps(scenario.policy))
             policy.chmod(0o644)
         self.begin_back = None
+
+    def client(self, **who):
+        self.clients.append(Impatient(self.address, **who))
+        return self.clients[-1]
 
     def start(self):
         super().start()
@@ -65,6 +75,9 @@ class World(Host):
             if self.is_dead():
                 raise Died from None
             raise
+        except TimeoutError:
+            # libsystemd had no memory to say that it had none
+            raise BusError("org.freedesktop.DBus.Error.NoReply", "no reply") from None
 
     def ask(self, devices, kind="user", **options):
         lease = self.call(self.root.acquire, devices, kind, **options)
@@ -99,14 +112,21 @@ class World(Host):
         self.ending.add(lease.id)
         lease.close()
 
-    def expires(self, lease):
+    def expires(self, lease, ttl):
         self.ending.add(lease.id)
+        self.call(lease.call, "Renew", "t", ttl)
+
+    def is_hanging(self, device):
+        with self.shim.paused():
+            return self.call(self.sim.hanging, device)
 
     def give_back(self, device):
         self.call(self.root.manager, "Restore", "as", [device])
 
     def event(self, event, **what):
-        self.call(self.sim.event, event, **what)
+        """The simulated kernel is no part of what is tested."""
+        with self.shim.paused():
+            self.call(self.sim.event, event, **what)
 
     def way_back(self):
         if self.begin_back:
@@ -118,7 +138,8 @@ class World(Host):
         self.revive()
 
     def take_history(self):
-        self.history += self.call(self.sim.dump)["operations"]
+        with self.shim.paused():
+            self.history += self.call(self.sim.dump)["operations"]
         return self.history
 
     def until(self, condition, what):
@@ -147,8 +168,10 @@ class World(Host):
         """Nobody signals what the kernel does: looks again after a while, too."""
         deadline = time.monotonic() + PATIENCE
         while True:
+            if result := condition():
+                return result
             with contextlib.suppress(TimeoutError):
-                return self.root.wait(condition, what, 0.2)
+                self.root.receive(time.monotonic() + 0.2, what)
             if time.monotonic() > deadline:
                 raise Violation(f"waited in vain for {what}: groups {self.told_groups()}, leases {self.told_leases()}")
 
@@ -201,17 +224,25 @@ class World(Host):
         for name in promised:
             if name not in known or known[name]["State"] in OVER:
                 raise Violation(f"{name} was granted, and is {known.get(name, {}).get('State', 'gone')} after the restart")
-        resting = self.at_rest & promised
+        self.check_resting(dump, known)
+        self.check_owners()
+        for name in sorted(promised):
+            if known[name]["State"] != "queued":
+                self.until_active(self.leases[name])
+
+    def check_resting(self, dump=None, known=None):
+        """Leases that were active are, and nobody has touched their devices."""
+        dump, known = dump or self.sim.dump(), known or self.root.leases()
+        resting = self.at_rest - self.ending
+        for name in resting:
+            if name not in known or known[name]["State"] in OVER:
+                raise Violation(f"{name} was active, and is {known.get(name, {}).get('State', 'gone')} after the restart")
         devices = {device for name in resting for device in known[name]["Devices"]}
         groups = {group for name in resting for group in known[name]["Groups"]}
         touched = [done for done in dump["operations"] if done["op"] not in ("inspect", "wait-closed")
                    and (done.get("device") in devices or done.get("group") in groups)]
         if touched:
             raise Violation(f"devices of active leases were touched: {touched}")
-        self.check_owners()
-        for name in sorted(promised):
-            if known[name]["State"] != "queued":
-                self.until_active(self.leases[name])
 
     def check_owners(self):
         """One owner for each group, and no right without a lease."""
@@ -301,6 +332,12 @@ class World(Host):
         """It may be told to end by its bus, but never by a signal, nor by itself."""
         if self.daemon.process.poll() is not None:
             raise Violation(f"the daemon ended with status {self.daemon.process.returncode}")
+
+    def ended_with_a_word(self):
+        """So that the service manager starts it again: it could not begin, or libsystemd had no memory to go
+        on with its connection, and closed it."""
+        begun = self.daemon.service.ready.is_set()
+        return self.how_it_died() == 1 and (not begun or "The connection to the bus is lost" in self.daemon.said())
 
     def killed(self):
         return self.how_it_died() == -signal.SIGKILL

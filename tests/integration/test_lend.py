@@ -285,7 +285,7 @@ def test_exec_tells_vmms(interface, lending):
         for vmm, name in (("--qemu", "QEMU"), ("--cloud-hypervisor", "cloud-hypervisor")):
             err = ctl(lending, "exec", vmm, NIC, "--", *ECHO, status=1).stderr
             assert f"{name} takes descriptors only of iommufd" in err and "--access=node" in err
-        lending.root.wait_group(NIC, "free")
+            lending.root.wait_group(NIC, "free")
         return
     said, qemu, hypervisor = ctl(lending, "exec", "--qemu", NIC, "--", *ECHO, "-device",
                                  f"vfio-pci,host={NIC.removeprefix('0000:')},bus=rp0").stdout.splitlines()
