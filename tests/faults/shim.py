@@ -61,6 +61,9 @@ class Shim:
         finally:
             self.control.paused = 0
 
+    def is_failing(self):
+        return self.control.mode == FAIL
+
     def disarm(self):
         """Returns whether anything was hit."""
         self.control.mode = OFF

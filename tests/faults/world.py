@@ -27,8 +27,10 @@ class Violation(AssertionError):
 
 
 class Impatient(Client):
-    def finish(self, serial, timeout=REPLY):
-        return super().finish(serial, timeout)
+    shim = None
+
+    def finish(self, serial, timeout=None):
+        return super().finish(serial, timeout or (REPLY if self.shim.is_failing() else PATIENCE))
 
 
 class World(Host):
@@ -44,6 +46,7 @@ class World(Host):
         self.begin_back = None
 
     def client(self, **who):
+        Impatient.shim = self.shim
         self.clients.append(Impatient(self.address, **who))
         return self.clients[-1]
 

@@ -15,6 +15,7 @@ class ServiceManager:
     def __init__(self, path):
         self.path = str(path)
         self.ready = threading.Event()
+        self.settled = threading.Event()
         self.stored = []                # (name, descriptor)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
@@ -32,6 +33,7 @@ class ServiceManager:
 
     def launch(self):
         """What a service is started with: its environment and what runs in it before the program."""
+        self.settle()
         self.ready.clear()
         stored = list(self.stored)
         environment = {"NOTIFY_SOCKET": self.path}
@@ -46,6 +48,13 @@ class ServiceManager:
                 os.dup2(fd, number)
             os.closerange(3 + len(high), os.sysconf("SC_OPEN_MAX"))     # lifelines of the tests among them
         return environment, hand_over
+
+    def settle(self):
+        """What the last run has said comes before its end, as with systemd."""
+        self.settled.clear()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"SETTLED=1", self.path)
+        assert self.settled.wait(30)
 
     def close(self):
         os.close(self.stop_write)
@@ -65,6 +74,8 @@ class ServiceManager:
             self._handle(dict(line.split("=", 1) for line in message.decode().splitlines() if "=" in line), fds)
 
     def _handle(self, said, fds):
+        if said.get("SETTLED") == "1":
+            self.settled.set()
         if said.get("READY") == "1":
             self.ready.set()
         if said.get("FDSTORE") == "1":
