@@ -2,11 +2,6 @@
 /* What the Linux kernel layer tells of devices, on a root of our own. */
 #include "linux-host.h"
 
-#include <linux/netlink.h>
-#include <sched.h>
-#include <sys/mount.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "kernel/linux-facts.h"
@@ -18,7 +13,7 @@
 /* Everything told so far, as "seen NAME override;", "gone NAME;", "use NAME;". */
 typedef struct Fixture {
         Host host;
-        sd_event *event, *parents;
+        sd_event *event;
         Kernel *kernel;
         Discovery *discovery;
         char *told;
@@ -466,56 +461,6 @@ static void test_this_host(void **state) {
         assert_string_equal(f->kernel->ops->name, "linux");
 }
 
-/* A network of its own, so that no other listener of this host hears what is sent, and a udev that seems to
- * run there. */
-static bool enter_own_world(void) {
-        return unshare(CLONE_NEWNET | CLONE_NEWNS) == 0 &&
-               mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
-               mount("none", "/run", "tmpfs", 0, NULL) == 0 && mkdir("/run/udev", 0755) == 0 &&
-               mknod("/run/udev/control", S_IFREG | 0600, 0) == 0;
-}
-
-/* More events than anybody has room for; udev's group of listeners. */
-static void flood(void) {
-        struct sockaddr_nl to = { .nl_family = AF_NETLINK, .nl_groups = 2 };
-        int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
-        static char text[8192] = "change@/x";
-
-        assert_true(fd >= 0);
-        for (size_t i = 0; i < 40u << 20; i += sizeof(text))
-                (void)sendto(fd, text, sizeof(text), 0, (struct sockaddr *)&to, sizeof(to));
-        (void)close(fd);
-}
-
-/* In a process of its own, as it leaves this world. */
-static void test_lost_events(void **state) {
-        Fixture *f = *state;
-        int status;
-        pid_t pid;
-
-        if (geteuid() != 0)
-                skip();
-        pid = fork();
-        assert_true(pid >= 0);
-        if (pid == 0) {
-                f->parents = f->event; /* a loop is of the process that made it */
-                if (!enter_own_world() || sd_event_new(&f->event) < 0)
-                        _exit(77);
-                start(f);
-                host_set_driver(&f->host, NIC, "vfio-pci");
-                flood();
-                free(f->told);
-                f->told = NULL;
-                run(f, 5000000);
-                _exit(f->told && str_eq(f->last.driver, "vfio-pci") ? 0 : 1);
-        }
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFEXITED(status));
-        if (WEXITSTATUS(status) == 77)
-                skip();
-        assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 #define GROUP 4000000 /* no group of this computer's has that number */
 #define CDEV  "vfio4000000"
 
@@ -612,7 +557,6 @@ int main(void) {
                 TEST(test_answer_older_than_the_question_is_dropped),
                 TEST(test_freed_while_an_override_hangs),
                 TEST(test_files_by_number),
-                TEST(test_lost_events),
                 TEST(test_nodes_of_devices_are_waited_for),
                 TEST(test_this_host),
         };
