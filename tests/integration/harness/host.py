@@ -81,9 +81,12 @@ class Daemon:
         self.process = None
         self.environment = {}           # more of it, of the daemon alone
         self.service = ServiceManager(folder / "notify")
+        self.program = DAEMON
         if user:
             for one in (folder, self.runtime, self.state, folder / "notify"):
                 os.chown(one, user, user)
+            # it may be below a folder that others cannot enter
+            self.program = pathlib.Path(shutil.copy(DAEMON, folder))
 
     def become(self):
         if self.user:
@@ -107,7 +110,7 @@ class Daemon:
         with open(self.log, "a") as log:
             return subprocess.Popen(
                 ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh",
-                 *wrapper, DAEMON, "--simulate", self.topology, f"--bus={address or self.address}"],
+                 *wrapper, self.program, "--simulate", self.topology, f"--bus={address or self.address}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                 close_fds=False, preexec_fn=prepare)
 
