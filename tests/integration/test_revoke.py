@@ -4,6 +4,7 @@
 import time
 
 import pytest
+from harness import PATIENCE
 from harness.client import FOR_EVER, LEASE, BusError, Lease
 from harness.topology import BRIDGE_A, BRIDGE_B, NIC, NIC2
 
@@ -125,7 +126,7 @@ def test_a_restart_while_he_does_not_leave(host, root, sim, how):
     group = root.group_of(NIC)
     assert group["State"] == "draining" and "qemu-system-x86 (pid 4711)" in group["WaitsFor"]
     sim.close(NIC, 4711)
-    root.wait_group(NIC, "free", timeout=60)
+    root.wait_group(NIC, "free", timeout=2 * PATIENCE)
     assert sim.difference(before) == {}
 
 

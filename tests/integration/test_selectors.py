@@ -2,6 +2,7 @@
 """Requests that leave open which device they get."""
 
 import pytest
+from harness import PATIENCE
 from harness.client import FOR_EVER, BusError, Lease
 from harness.topology import BRIDGE_A, BRIDGE_B, DISK_USED, NIC, NIC2, NIC_USED, NVME, SINGLES, SPOILER
 
@@ -183,7 +184,7 @@ def test_all_of_a_selector_or_none(root):
     root.wait_group(NIC2, "free")
     assert waiter.State == "queued"
     held[1].release()
-    waiter.wait("active", timeout=60)
+    waiter.wait("active", timeout=2 * PATIENCE)
     assert set(waiter.Devices) == {NIC2, NVME, *SINGLES}
 
 

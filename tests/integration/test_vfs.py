@@ -304,7 +304,7 @@ def test_the_server_that_is_shipped():
         assert len(root.hold("pf=0000:91:00.0,driver=mlx5_core*4", owner="b").Devices) == 4
         lease.release()
         host.root.watch()
-        root.wait_group("0000:a2:00.0", "free", timeout=60)
+        root.wait_group("0000:a2:00.0", "free", timeout=2 * PATIENCE)
 
 
 def test_exec_is_told_of_the_vfs(host, root):

@@ -11,6 +11,8 @@ from jeepney.io.blocking import DBusConnection, prep_socket
 
 from . import PATIENCE
 
+LOOK_AGAIN = 0.2     # seconds
+
 NAME = "org.dmaowner1"
 ROOT = "/org/dmaowner1"
 MANAGER = f"{NAME}.Manager"
@@ -194,14 +196,20 @@ class Client:
         return self
 
     def wait(self, condition, what, timeout=PATIENCE):
-        """Waits until condition() is true; looks again at every signal. Returns its value."""
+        """Waits until condition() is true; looks again at every signal, and now and then, as not everything has
+        one. Returns its value."""
         deadline = time.monotonic() + timeout
         while True:
             seen = len(self.signals)
             if result := condition():
                 return result
-            if seen == len(self.signals):
-                self.receive(deadline, what)
+            if seen < len(self.signals):
+                continue
+            try:
+                self.receive(min(deadline, time.monotonic() + LOOK_AGAIN), what)
+            except TimeoutError:
+                if time.monotonic() >= deadline:
+                    raise
 
     def receive_until(self, condition, timeout, what):
         deadline = time.monotonic() + timeout
