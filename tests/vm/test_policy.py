@@ -80,13 +80,15 @@ def test_the_executor_protects_by_itself(host, policy):
     use(host, NIC, "alice")
     policy({"match": {"device": NIC}, "protect": True})
     step = {"device": NIC, "group": host.group(NIC)}
+    # it would take its place back
+    host.run("systemctl stop dmaownerd")
     for more in ({"step": "unbind", "value": "e1000e"}, {"step": "set-override", "value": "vfio-pci"},
                  {"step": "bind", "value": "vfio-pci"}, {"step": "set-type", "value": "identity"},
                  {"step": "scrub"}):
         answer = json.loads(host.output(["python3", "-c", ASK, json.dumps({**step, **more})]))
         assert answer["event"] == "done" and answer["errno"] == 1, answer
-        assert "rule" in answer["text"], answer
-    host.run("systemctl restart dmaownerd")
+        assert "rule" in answer.get("text", ""), answer
+    host.run("systemctl start dmaownerd")
     host.wait("daemon is back", lambda: host.leases_or_none() is not None)
 
 
