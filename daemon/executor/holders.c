@@ -94,27 +94,39 @@ static Hold node_file_hold(const Scan *scan, const char *pid, const char *fd) {
         static const char key[] = "flags:";
         _cleanup_free_ char *info = NULL;
         const char *flags;
+        int r;
 
-        if (sysfs_readf(scan->s, &info, "proc/%s/fdinfo/%s", pid, fd) < 0)
-                return HOLD_SURE;
+        r = sysfs_readf(scan->s, &info, "proc/%s/fdinfo/%s", pid, fd);
+        if (r < 0)
+                return r == -ENOENT ? HOLD_NONE /* closed just now */ : HOLD_SURE;
         flags = strstr(info, key);
         return flags && (strtoul(flags + strlen(key), NULL, 8) & O_PATH) ? HOLD_NONE : HOLD_SURE;
 }
 
-static Hold file_hold(const Scan *scan, const char *pid, int folder, const char *fd) {
-        char target[PATH_MAX];
-        ssize_t n;
-
-        n = readlinkat(folder, fd, target, sizeof(target) - 1);
-        if (n < 0)
-                return HOLD_NONE;
-        target[n] = '\0';
+static Hold target_hold(const Scan *scan, const char *pid, const char *fd, const char *target) {
         if (strcmp(target, "anon_inode:[vfio-device]") == 0)
                 return device_file_hold(scan, pid, fd);
         for (char **end = scan->nodes; end && *end; end++)
                 if (ends_with(target, *end))
                         return node_file_hold(scan, pid, fd);
         return HOLD_NONE;
+}
+
+static Hold file_hold(const Scan *scan, const char *pid, int folder, const char *fd) {
+        char target[PATH_MAX], again[PATH_MAX];
+        Hold hold;
+        ssize_t n;
+
+        n = readlinkat(folder, fd, target, sizeof(target) - 1);
+        if (n < 0)
+                return HOLD_NONE;
+        target[n] = '\0';
+        hold = target_hold(scan, pid, fd, target);
+        /* its number may be another file's by now, and what was read of that tells nothing */
+        if (hold != HOLD_NONE && (readlinkat(folder, fd, again, sizeof(again)) != n ||
+                                  memcmp(target, again, (size_t)n) != 0))
+                return HOLD_NONE;
+        return hold;
 }
 
 static Hold process_hold(const Scan *scan, const char *pid) {

@@ -106,6 +106,19 @@ static inline void host_set_driver(const Host *h, const char *name, const char *
         host_link(h, host_device_file(name, "driver"), path);
 }
 
+/* A process that has a file open, by its descriptor 7. */
+static inline void host_add_holder(const Host *h, const char *pid, const char *comm,
+                                   const char *target) {
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), "proc/%s/fd/7", pid);
+        host_link(h, path, target);
+        (void)snprintf(path, sizeof(path), "proc/%s/fdinfo/7", pid);
+        host_write(h, path, "pos:\t0\n");
+        (void)snprintf(path, sizeof(path), "proc/%s/comm", pid);
+        host_write(h, path, comm);
+}
+
 static inline void host_write_aliases(const Host *h, const char *text) {
         char path[256];
         struct utsname u;

@@ -49,8 +49,7 @@ static void test_says_who_and_waits(void **state) {
         Fixture *f = *state;
 
         make_fifo(f);
-        host_link(&f->host, "proc/4711/fd/3", "/dev/vfio/12");
-        host_write(&f->host, "proc/4711/comm", "dpdk-testpmd\n");
+        host_add_holder(&f->host, "4711", "dpdk-testpmd\n", "/dev/vfio/12");
         put(f, EVICT);
         assert_waits_for(f, "dpdk-testpmd (pid 4711)");
         assert_true(is_locked(f));

@@ -186,16 +186,6 @@ static void test_virtual_functions(void **state) {
                              "vfs-enabled: it has 2 virtual functions, which would go away");
 }
 
-static void add_holder(const Fixture *f, const char *pid, const char *comm, const char *target) {
-        _cleanup_free_ char *fd = str_format("proc/%s/fd/7", pid),
-                            *name = str_format("proc/%s/comm", pid),
-                            *info = str_format("proc/%s/fdinfo/7", pid);
-
-        host_link(&f->host, fd, target);
-        host_write(&f->host, name, comm);
-        host_write(&f->host, info, "pos:\t0\n");
-}
-
 static void test_open_virtual_function(void **state) {
         Fixture *f = *state;
 
@@ -204,7 +194,7 @@ static void test_open_virtual_function(void **state) {
         host_set_group(&f->host, "0000:3b:02.0", "13", "DMA\n");
         host_link(&f->host, "sys/kernel/iommu_groups/13/devices/0000:3b:02.0", "x");
         host_set_driver(&f->host, "0000:3b:02.0", "vfio-pci");
-        add_holder(f, "4711", "qemu\n", "/dev/vfio/13");
+        host_add_holder(&f->host, "4711", "qemu\n", "/dev/vfio/13");
         assert_int_equal(inspect_device(&f->run, &f->obstacles, &DISKS_NULL), 0);
         assert_int_equal(f->obstacles.n, 2);
         assert_string_equal(f->obstacles.items[0].code, OBSTACLE_VF_OPEN);
@@ -221,9 +211,9 @@ static void test_vdpa(void **state) {
         assert_obstacles_are(f);
         add_child(f, "vdpa0", "vdpa");
         host_write(&f->host, NODE "vdpa0/vhost-vdpa-3/dev", "511:3\n");
-        add_holder(f, "99", "other\n", "/dev/vhost-vdpa-33");
+        host_add_holder(&f->host, "99", "other\n", "/dev/vhost-vdpa-33");
         assert_obstacles_are(f);
-        add_holder(f, "100", "vmm\n", "/dev/vhost-vdpa-3");
+        host_add_holder(&f->host, "100", "vmm\n", "/dev/vhost-vdpa-3");
         assert_obstacles_are(f, "vdpa-open: its /dev/vhost-vdpa-3 is open in vmm (pid 100)");
 }
 
@@ -388,13 +378,13 @@ static void test_holders(void **state) {
         const pid_t skip[] = { 4711, 0 };
 
         host_write(&f->host, "proc/cpuinfo", "");
-        add_holder(f, "99", "bash\n", "/dev/vfio/112");
+        host_add_holder(&f->host, "99", "bash\n", "/dev/vfio/112");
         assert_holders(f, NULL, true, NULL);
         /* older kernels do not say which device it is */
-        add_holder(f, "100", "dpdk\n", "anon_inode:[vfio-device]");
+        host_add_holder(&f->host, "100", "dpdk\n", "anon_inode:[vfio-device]");
         assert_holders(f, NULL, false, NULL);
         assert_holders(f, NULL, true, "dpdk (pid 100)");
-        add_holder(f, "4711", "qemu\n", "/dev/vfio/12");
+        host_add_holder(&f->host, "4711", "qemu\n", "/dev/vfio/12");
         assert_holders(f, NULL, true, "qemu (pid 4711)");
         assert_holders(f, skip, false, NULL);
         host_write(&f->host, "proc/100/fdinfo/7",
@@ -404,16 +394,51 @@ static void test_holders(void **state) {
                    "pos:\t0\nvfio-device-syspath: /sys/devices/pci0000:3a/0000:3b:00.1\n");
         assert_holders(f, skip, true, NULL);
         host_write(&f->host, NODE "vfio-dev/vfio3/dev", "510:3\n");
-        add_holder(f, "101", "vmm\n", "/dev/vfio/devices/vfio3");
+        host_add_holder(&f->host, "101", "vmm\n", "/dev/vfio/devices/vfio3");
         assert_holders(f, skip, false, "vmm (pid 101)");
         /* udev has it open, but not for use */
-        add_holder(f, "102", "(udev-worker)\n", "/dev/vfio/devices/vfio3");
+        host_add_holder(&f->host, "102", "(udev-worker)\n", "/dev/vfio/devices/vfio3");
         host_write(&f->host, "proc/102/fdinfo/7", "pos:\t0\nflags:\t012000000\nmnt_id:\t25\n");
         host_write(&f->host, "proc/101/fdinfo/7", "pos:\t0\nflags:\t0100002\nmnt_id:\t25\n");
+        /* it was closed between two looks */
+        host_link(&f->host, "proc/103/fd/7", "/dev/vfio/devices/vfio3");
         /* an unbind does not wait for those who have only the group */
         assert_holders_of(f, HOLDERS_OF_DEVICES, NULL, false, "vmm (pid 101)");
         assert_int_equal(holders_include(&f->run.sysfs, 12, (const pid_t[]){ 101, 4711, 0 }), 1);
         assert_int_equal(holders_include(&f->run.sysfs, 12, (const pid_t[]){ 101, 100, 0 }), 0);
+}
+
+/* Names the node for a moment and then uses another file by the same number, as udev's workers do. */
+static void name_and_close(const char *node) {
+        for (;;) {
+                int named = open(node, O_PATH | O_CLOEXEC), used;
+
+                (void)close(named);
+                used = open("/dev/null", O_RDWR | O_CLOEXEC);
+                if (named < 0 || used != named)
+                        _exit(1);
+                (void)close(used);
+        }
+}
+
+static void test_a_file_that_changes_between_two_looks(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *node = str_format("%s/dev/vfio/12", f->host.root);
+        _cleanup_(sysfs_close) Sysfs real = SYSFS_NULL;
+        pid_t child;
+        int r = 0;
+
+        host_write(&f->host, "dev/vfio/12", "");
+        assert_int_equal(sysfs_open("/", &real), 0);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+                name_and_close(node);
+        for (int i = 0; i < 20000 && r == 0; i++)
+                r = holders_include(&real, 12, (const pid_t[]){ child, 0 });
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        assert_int_equal(r, 0);
 }
 
 int main(void) {
@@ -437,6 +462,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_disk_reasons, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_nvme_multipath, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_holders, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_a_file_that_changes_between_two_looks, setup,
+                                                teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

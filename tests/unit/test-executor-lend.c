@@ -61,8 +61,7 @@ static void test_who_has_it_open(void **state) {
         Fixture *f = *state;
 
         add_nodes(f);
-        host_link(&f->host, "proc/4711/fd/3", "/dev/vfio/devices/vfio0");
-        host_write(&f->host, "proc/4711/comm", "dpdk\n");
+        host_add_holder(&f->host, "4711", "dpdk\n", "/dev/vfio/devices/vfio0");
         assert_step(f, LEND("lend", ",\"value\":\"iommufd\""), EBUSY, "dpdk (pid 4711)");
 }
 
@@ -75,8 +74,7 @@ static void test_waits_for_borrowers(void **state) {
         (void)snprintf(own, sizeof(own), "proc/%d/fd/3", (int)getpid());
         host_link(&f->host, own, "/dev/vfio/12");
         assert_step(f, LEND("wait-closed", ",\"value\":\"lent\""), 0, NULL);
-        host_link(&f->host, "proc/4711/fd/3", "/dev/vfio/12");
-        host_write(&f->host, "proc/4711/comm", "vmm\n");
+        host_add_holder(&f->host, "4711", "vmm\n", "/dev/vfio/12");
         put(f, LEND("wait-closed", ",\"value\":\"lent\""));
         for (json_object *o = take(f); o; o = (json_object_put(o), NULL)) {
                 assert_string_equal(json_get_string(o, "event"), "waiting");

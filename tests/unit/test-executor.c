@@ -157,13 +157,12 @@ static void test_unbind_of_an_open_device(void **state) {
 
         host_set_driver(&f->host, DEVICE, "vfio-pci");
         host_write(&f->host, "sys/bus/pci/drivers/vfio-pci/unbind", "");
-        host_link(&f->host, "proc/4711/fd/3", "/dev/vfio/12");
-        host_write(&f->host, "proc/4711/comm", "evil\x01\xff\"name\n");
+        host_add_holder(&f->host, "4711", "evil\x01\xff\"name\n", "/dev/vfio/12");
         put(f, STEP("inspect", ""));
         for (json_object *o = take(f); o; o = (json_object_put(o), NULL))
                 assert_non_null(strstr(json_object_to_json_string(o), "evil??\\\"name (pid 4711)"));
         /* the daemon's own descriptors keep a group claimed and are no obstacle */
-        host_remove(&f->host, "proc/4711/fd/3");
+        host_remove(&f->host, "proc/4711/fd/7");
         (void)snprintf(own, sizeof(own), "proc/%d/fd/3", (int)getpid());
         host_link(&f->host, own, "/dev/vfio/12");
         put(f, STEP("inspect", ""));
