@@ -3,7 +3,7 @@
 #include <utlist.h>
 
 #include "bus/bus-internal.h"
-#include "manager/alarm.h"
+#include "kernel/alarm.h"
 #include "util/log.h"
 
 #define AGAIN_USEC 200000ULL

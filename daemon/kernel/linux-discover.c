@@ -9,6 +9,7 @@
 #include <time.h>
 #include <uthash.h>
 
+#include "kernel/alarm.h"
 #include "kernel/linux-facts.h"
 #include "kernel/linux-override.h"
 #include "shared/driver-table.h"
@@ -43,7 +44,8 @@ struct Discovery {
         struct udev *udev;
         struct udev_monitor *monitor;
         sd_event_source *io;
-        sd_event_source *again; /* events were lost, and not all could be read since */
+        sd_event_source *again;
+        int shortage; /* errno: what happened could not all be read, for want of memory or files */
         FactsReader facts;
         OverrideReader *overrides;
         KnownDevice *devices;
@@ -62,6 +64,17 @@ static KnownDevice *find_device(const Discovery *d, const char *name) {
 
         HASH_FIND_STR(d->devices, name, device);
         return device;
+}
+
+/* What cannot be read for another reason is not known; the next event of it tries again. */
+static bool is_shortage(int error) {
+        return error == -ENOMEM || error == -EMFILE || error == -ENFILE;
+}
+
+/* No event will tell of it. */
+static void read_again(Discovery *d, int shortage) {
+        d->shortage = shortage;
+        alarm_set_relative(d->again, CATCH_UP_USEC);
 }
 
 static void tell(Discovery *d, KnownDevice *device) {
@@ -97,8 +110,10 @@ static void on_override(const char *name, int error, const char *value, void *us
         if (str_empty(value) || str_eq(value, "(null)"))
                 value = NULL;
         changed = error >= 0 && !str_eq(device->facts.driver_override, value);
-        if (changed && str_set(&device->facts.driver_override, value) < 0)
+        if (is_shortage(error) || (changed && str_set(&device->facts.driver_override, value) < 0)) {
+                read_again(d, is_shortage(error) ? error : -ENOMEM);
                 return;
+        }
         if (changed || !device->told)
                 tell(d, device);
 }
@@ -149,13 +164,14 @@ static int read_facts(Discovery *d, const char *name) {
 }
 
 /* The same with the override, which is told later. */
-static int read_device(Discovery *d, const char *name) {
+static void read_device(Discovery *d, const char *name) {
         int r;
 
         r = read_facts(d, name);
-        if (r < 0)
-                return r == -ENODEV ? 0 : r;
-        return override_reader_ask(d->overrides, name);
+        if (r == 0)
+                r = override_reader_ask(d->overrides, name);
+        if (is_shortage(r))
+                read_again(d, r);
 }
 
 /* All devices anew: at the start, and after events were lost. */
@@ -171,11 +187,8 @@ static int read_devices(Discovery *d) {
                 if (!strv_contains(names, device->name))
                         forget_device(d, device);
         }
-        for (char **i = names; i && *i; i++) {
-                r = read_device(d, *i);
-                if (r == -ENOMEM) /* otherwise: what cannot be read is left out */
-                        return r;
-        }
+        for (char **i = names; i && *i; i++)
+                read_device(d, *i);
         return 0;
 }
 
@@ -207,8 +220,10 @@ static void use_changed(Discovery *d, const char *path) {
         _cleanup_free_ char *rest = strdup(path);
         char *part;
 
-        if (!rest)
+        if (!rest) {
+                read_again(d, -ENOMEM);
                 return;
+        }
         while ((part = strrchr(rest, '/'))) {
                 if (find_device(d, part + 1)) {
                         tell_use_changed(d, part + 1);
@@ -267,8 +282,10 @@ static void tell_node_changed(Discovery *d, const Node *node) {
 static void node_event(Discovery *d, const DeviceEvent *e) {
         Node *node = find_node(d, e->subsystem, e->name);
 
-        if (!node)
+        if (!node) {
+                read_again(d, -ENOMEM);
                 return;
+        }
         node->initialized = str_eq(e->action, "remove") ? 0 : e->initialized;
         d->node(d->userdata);
         if (str_eq(e->action, "change"))
@@ -285,7 +302,7 @@ static void device_removed(Discovery *d, const char *name) {
         physfn = TAKE_PTR(device->facts.physfn);
         forget_device(d, device);
         if (physfn && find_device(d, physfn))
-                (void)read_facts(d, physfn); /* what cannot be read now is read the next time */
+                read_device(d, physfn);
 }
 
 void discovery_event(Discovery *d, const DeviceEvent *e) {
@@ -296,8 +313,7 @@ void discovery_event(Discovery *d, const DeviceEvent *e) {
         } else if (str_eq(e->action, "remove")) {
                 device_removed(d, e->name);
         } else {
-                /* what cannot be read now is not known; the next event tries again */
-                (void)read_device(d, e->name);
+                read_device(d, e->name);
         }
 }
 
@@ -321,16 +337,15 @@ static int catch_up(Discovery *d) {
         return 0;
 }
 
-static int on_again(sd_event_source *source, uint64_t usec, void *userdata);
-
-/* What could not be read now is read a moment later: no event will tell of it. */
+/* What could not be read now is read a moment later. */
 static void catch_up_for_sure(Discovery *d) {
-        int r = catch_up(d);
+        int r;
 
-        d->again = sd_event_source_disable_unref(d->again);
+        alarm_stop(d->again);
+        d->shortage = 0;
+        r = catch_up(d);
         if (r < 0)
-                (void)sd_event_add_time_relative(d->event, &d->again, CLOCK_MONOTONIC,
-                                                 CATCH_UP_USEC, 0, on_again, d);
+                read_again(d, r);
 }
 
 static int on_again(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -408,6 +423,8 @@ int discovery_new(sd_event *event, const char *root, const KernelEvents *events,
         if (r < 0)
                 return r;
         r = override_reader_new(event, &d->facts.sysfs, on_override, d, &d->overrides);
+        if (r == 0)
+                r = alarm_new(event, on_again, d, &d->again);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(d);
@@ -449,7 +466,9 @@ int discovery_start(Discovery *d) {
         r = read_devices(d);
         if (r < 0)
                 return r;
-        return override_reader_drain(d->overrides);
+        r = override_reader_drain(d->overrides);
+        /* a device that is left out counts as unplugged, and what is owed to it as settled */
+        return r < 0 ? r : d->shortage;
 }
 
 /* By sysfs, which knows the nodes that the kernel made also where /dev is a private one. */
@@ -488,18 +507,18 @@ void discovery_after_step(Discovery *d, const Step *step, bool succeeded, const 
                         continue;
                 if ((step->kind == STEP_SET_OVERRIDE || step->kind == STEP_INSPECT) && succeeded)
                         on_override(device->name, 0, override, d);
-                (void)read_device(d, device->name);
+                read_device(d, device->name);
         }
 }
 
-/* Often, and of many devices: so no more than has to be. What cannot be read now is read the next time. */
+/* Often, and of many devices: so no more than has to be. */
 void discovery_look(Discovery *d, const char *device) {
         const KnownDevice *known = find_device(d, device);
 
         if (!known)
                 return;
         if (facts_reader_is_stale(&d->facts, &known->facts))
-                (void)read_device(d, device);
+                read_device(d, device);
         else
                 (void)override_reader_ask(d->overrides, device);
 }

@@ -10,7 +10,7 @@
 #include <utlist.h>
 
 #include "core/use.h"
-#include "manager/alarm.h"
+#include "kernel/alarm.h"
 #include "manager/manager-internal.h"
 #include "util/log.h"
 #include "util/strings.h"

@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-#include "manager/alarm.h"
+#include "kernel/alarm.h"
 #include "manager/manager-internal.h"
 #include "manager/process.h"
 #include "util/log.h"

@@ -21,7 +21,8 @@ struct Manager {
         FdStore *fd_store;
         Policy *policy; /* NULL: the vendor default */
         ManagerEvents events;
-        bool started; /* enumeration and recovery are done: changes are acted upon */
+        bool started;    /* enumeration and recovery are done: changes are acted upon */
+        int start_error; /* of enumeration: a device left out would count as unplugged */
         bool executor_ready;
         struct Gate *gate;
         struct Inspector *inspector;

@@ -173,6 +173,8 @@ static void on_device_seen(const DeviceFacts *facts, void *userdata) {
                 r = check_meddling(m, facts->name, &c);
         if (r < 0) {
                 log_error("Cannot take up device %s: %s", facts->name, strerror(-r));
+                if (!m->started)
+                        m->start_error = r;
                 if (after && after->group)
                         switch_is_stale(after->group);
                 catch_up_devices(m);
@@ -336,6 +338,8 @@ int manager_start(Manager *m, Kernel *kernel) {
 
         m->kernel = kernel;
         r = kernel->ops->start(kernel);
+        if (r == 0)
+                r = m->start_error;
         if (r < 0) {
                 log_error("Cannot enumerate the devices of this host: %s", strerror(-r));
                 return r;

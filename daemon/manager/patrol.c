@@ -10,7 +10,7 @@
 #include <string.h>
 #include <utlist.h>
 
-#include "manager/alarm.h"
+#include "kernel/alarm.h"
 #include "manager/manager-internal.h"
 #include "util/log.h"
 

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "manager/alarm.h"
+#include "kernel/alarm.h"
 #include "manager/manager-internal.h"
 #include "util/log.h"
 

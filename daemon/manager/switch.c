@@ -12,7 +12,7 @@
 
 #include "core/refusal.h"
 #include "core/vfs.h"
-#include "manager/alarm.h"
+#include "kernel/alarm.h"
 #include "manager/switch-internal.h"
 #include "util/log.h"
 #include "util/strings.h"

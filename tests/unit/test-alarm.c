@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "manager/alarm.h"
+#include "kernel/alarm.h"
 #include "util/cleanup.h"
 
 #define MOMENT_USEC 10000ULL

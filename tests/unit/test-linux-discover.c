@@ -2,6 +2,7 @@
 /* What the Linux kernel layer tells of devices, on a root of our own. */
 #include "linux-host.h"
 
+#include <sys/resource.h>
 #include <time.h>
 
 #include "kernel/linux-facts.h"
@@ -78,7 +79,7 @@ static int teardown(void **state) {
         return 0;
 }
 
-static void start(Fixture *f) {
+static void make_kernel(Fixture *f) {
         KernelEvents events = {
                 .device_seen = on_seen,
                 .device_gone = on_gone,
@@ -91,8 +92,12 @@ static void start(Fixture *f) {
         assert_int_equal(linux_kernel_new_at(f->event, f->host.root, "/nowhere", &events,
                                              &f->kernel),
                          0);
-        assert_int_equal(f->kernel->ops->start(f->kernel), 0);
         f->discovery = linux_kernel_discovery(f->kernel);
+}
+
+static void start(Fixture *f) {
+        make_kernel(f);
+        assert_int_equal(f->kernel->ops->start(f->kernel), 0);
 }
 
 static void event_at(Fixture *f, const char *action, const char *subsystem, const char *name,
@@ -213,6 +218,59 @@ static void test_no_such_device(void **state) {
         assert_int_equal(facts.group, 77);
         facts_reader_clear(&reader);
         (void)udev_unref(udev);
+}
+
+/* Leaves so many descriptors; returns the limit to be set again. */
+static struct rlimit leave_descriptors(unsigned n) {
+        int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        struct rlimit before, now;
+
+        assert_true(next >= 0);
+        safe_close(next);
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        now = (struct rlimit){ .rlim_cur = (rlim_t)next + n, .rlim_max = before.rlim_max };
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+        return before;
+}
+
+/* A device that is left out would count as unplugged. */
+static void test_no_start_without_all_devices(void **state) {
+        Fixture *f = *state;
+        unsigned failed = 0;
+        int r;
+
+        do {
+                struct rlimit before;
+
+                make_kernel(f);
+                before = leave_descriptors(failed);
+                r = f->kernel->ops->start(f->kernel);
+                assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+                if (r < 0) {
+                        assert_int_equal(r, -EMFILE);
+                        f->kernel = kernel_free(f->kernel);
+                        failed++;
+                }
+        } while (r < 0);
+        assert_told(f, "seen " NIC " -;");
+        assert_true(failed > 2); /* the monitor, a reader and its pipe */
+}
+
+static void test_what_could_not_be_read_is_read_later(void **state) {
+        Fixture *f = *state;
+        struct rlimit before;
+
+        start(f);
+        assert_told(f, "seen " NIC " -;");
+        host_add_device(&f->host, OTHER, "0x020000\n");
+        before = leave_descriptors(0);
+        event(f, "add", "pci", OTHER, "/devices/" OTHER);
+        assert_told(f, "");
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        run(f, 5000000);
+        assert_told(f, "use " NIC ";"); /* may have changed as well */
+        run(f, 5000000);
+        assert_told(f, "seen " OTHER " -;");
 }
 
 static void test_aliases_are_read_again_when_changed(void **state) {
@@ -542,6 +600,8 @@ int main(void) {
                 TEST(test_vfio_driver_that_is_part_of_the_kernel),
                 TEST(test_type_unknown_is_none),
                 TEST(test_no_such_device),
+                TEST(test_no_start_without_all_devices),
+                TEST(test_what_could_not_be_read_is_read_later),
                 TEST(test_aliases_are_read_again_when_changed),
                 TEST(test_start_tells_all_with_overrides),
                 TEST(test_start_without_pci),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "manager/alarm.h"
+#include "kernel/alarm.h"
 
 #include <time.h>
 
