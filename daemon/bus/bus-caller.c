@@ -6,6 +6,7 @@
  * connection; the answer is remembered.
  */
 
+#include <errno.h>
 #include <grp.h>
 #include <string.h>
 
@@ -15,18 +16,20 @@
 #define GROUP_NAME   "dmaowner"
 #define TIMEOUT_USEC 5000000ULL
 
-/* -1: there is no such group on this host */
-static int64_t member_gid(void) {
+/* Once, at the start: it may ask a server far away. */
+int bus_caller_init(BusServer *s) {
         char buffer[16384];
         struct group group, *found = NULL;
+        int r = getgrnam_r(GROUP_NAME, &group, buffer, sizeof(buffer), &found);
 
-        if (getgrnam_r(GROUP_NAME, &group, buffer, sizeof(buffer), &found) != 0 || !found)
-                return -1;
-        return found->gr_gid;
+        /* any other says in its own way that there is none */
+        if (r == ENOMEM || r == EMFILE || r == ENFILE || r == EIO)
+                return -r;
+        s->member_gid = r == 0 && found ? (int64_t)found->gr_gid : -1;
+        return 0;
 }
 
-static int read_groups(sd_bus_message *m, Caller *caller) {
-        int64_t wanted = member_gid();
+static int read_groups(const BusServer *s, sd_bus_message *m, Caller *caller) {
         uint32_t gid;
         int r;
 
@@ -34,14 +37,14 @@ static int read_groups(sd_bus_message *m, Caller *caller) {
         if (r >= 0)
                 r = sd_bus_message_enter_container(m, 'a', "u");
         while (r >= 0 && (r = sd_bus_message_read(m, "u", &gid)) > 0)
-                if (gid == wanted)
+                if (gid == s->member_gid)
                         caller->member = true;
         if (r >= 0)
                 r = sd_bus_message_exit_container(m);
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-static int read_credentials(sd_bus_message *m, Caller *caller) {
+static int read_credentials(const BusServer *s, sd_bus_message *m, Caller *caller) {
         bool has_uid = false;
         const char *key;
         uint32_t uid;
@@ -55,7 +58,7 @@ static int read_credentials(sd_bus_message *m, Caller *caller) {
                         caller->uid = uid;
                         has_uid = true;
                 } else if (r >= 0 && strcmp(key, "UnixGroupIDs") == 0)
-                        r = read_groups(m, caller);
+                        r = read_groups(s, m, caller);
                 else if (r >= 0)
                         r = sd_bus_message_skip(m, "v");
                 if (r >= 0)
@@ -77,7 +80,7 @@ static int ask_bus(BusServer *s, const char *sender, Caller *ret) {
         if (r >= 0)
                 r = sd_bus_call(s->bus, call, TIMEOUT_USEC, NULL, &reply);
         if (r >= 0)
-                r = read_credentials(reply, &caller);
+                r = read_credentials(s, reply, &caller);
         if (r < 0)
                 return r;
         caller.privileged = caller.uid == 0 || (s->simulated && caller.uid == geteuid());

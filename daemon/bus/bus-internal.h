@@ -25,6 +25,7 @@ struct BusServer {
         Manager *m;
         bool simulated;
         char *bus_id;
+        int64_t member_gid; /* of those who may take devices; -1: there is no such group on this host */
         Peer peers[PEERS]; /* a ring: the oldest is forgotten */
         size_t next_peer;
         Tracked *tracked;
@@ -33,7 +34,9 @@ struct BusServer {
         bool signalling; /* properties are read for everybody, not for a caller */
 };
 
-/* bus-caller.c: who sent the message, as the bus itself says. A negative errno if it has left. */
+/* bus-caller.c */
+int bus_caller_init(BusServer *s);
+/* Who sent the message, as the bus itself says. A negative errno if it has left. */
 int bus_caller(BusServer *s, sd_bus_message *m, const Caller **ret);
 
 /* bus-request.c: reads "a{sv}" options of Acquire and Explain into a request for these devices.

@@ -228,7 +228,9 @@ int bus_server_new(sd_event *event, const char *address, Manager *m, BusServer *
         if (!s)
                 return -ENOMEM;
         s->m = m;
-        r = open_bus(address, &s->bus);
+        r = bus_caller_init(s);
+        if (r >= 0)
+                r = open_bus(address, &s->bus);
         if (r >= 0)
                 r = sd_bus_set_exit_on_disconnect(s->bus, 1);
         if (r >= 0)

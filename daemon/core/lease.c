@@ -105,10 +105,19 @@ bool registry_lease_set_state(Registry *r, Lease *l, LeaseState state, Changes *
         bool allowed = (l->state == LEASE_ACTIVE && state == LEASE_UNCONFIRMED) ||
                        (l->state == LEASE_UNCONFIRMED && state == LEASE_ACTIVE);
 
-        if (!allowed || changes_reserve(c, 0, 1, 0) < 0)
+        if (!allowed || changes_reserve(c, l->n_groups, 1, 0) < 0)
                 return false;
         l->state = state;
         changes_add_lease(c, l);
+        for (size_t i = 0; state == LEASE_ACTIVE && i < l->n_groups; i++) {
+                Group *g = l->groups[i];
+
+                if (!g->waits_for)
+                        continue;
+                free(g->waits_for); /* until its files are closed */
+                g->waits_for = NULL;
+                changes_add_group(c, g);
+        }
         return true;
 }
 

@@ -50,15 +50,39 @@ static int on_hang_up(sd_event_source *source, int fd, uint32_t revents, void *u
 
 static int wait_closed(Holder *h);
 
+/* What keeps the lease is shown at the group that it keeps. */
+static void set_waits_for(Holder *h, const char *what) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+
+        if (!what || registry_group_set_waits_for(h->l->groups[h->closed], what, &c) < 0)
+                log_error("Out of memory");
+        (void)manager_commit(h->m, &c);
+}
+
 /* Not knowing is no reason to end a lease; it is asked again after a while that grows to ten
  * seconds. */
-static void ask_later(Holder *h, int error) {
+static void ask_later(Holder *h, int error, const char *text) {
         uint64_t delay = h->failures < 4 ? 1000000ULL << h->failures : 10000000ULL;
+        _cleanup_free_ char *what = NULL;
 
+        what = str_format(
+                "whether the files of group %u are closed, which the expired lease %s holds, cannot be told: "
+                "%s%s%s",
+                h->l->groups[h->closed]->id, h->l->id, strerror(error), text ? ": " : "",
+                text ? text : "");
         if (h->failures++ == 0)
-                log_warning("Lease %s has expired, but whether its files are closed cannot be told: %s",
-                            h->l->id, strerror(error));
+                log_warning("%s", what ? what : strerror(error));
+        set_waits_for(h, what);
         alarm_set_relative(h->expiry, delay);
+}
+
+bool holder_waits(Lease *l, const KernelOp *op, const char *who) {
+        Holder *h = l->userdata;
+
+        if (!h || h->op != op)
+                return false;
+        set_waits_for(h, who);
+        return true;
 }
 
 static void on_closed(KernelOp *op, StepResult *result, void *userdata) {
@@ -72,9 +96,9 @@ static void on_closed(KernelOp *op, StepResult *result, void *userdata) {
                 h->closed++;
                 r = wait_closed(h);
                 if (r < 0)
-                        ask_later(h, -r);
+                        ask_later(h, -r, NULL);
         } else
-                ask_later(h, result->error);
+                ask_later(h, result->error, result->text);
 }
 
 static int wait_closed(Holder *h) {
@@ -110,7 +134,7 @@ static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
         h->closed = 0;
         r = wait_closed(h); /* may end the lease, and h with it */
         if (r < 0)
-                ask_later(h, -r);
+                ask_later(h, -r, NULL);
         return 0;
 }
 

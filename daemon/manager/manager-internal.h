@@ -82,7 +82,7 @@ void switch_is_stale(Group *g);
 /* The executor came back: what waits for it need not wait longer. */
 void switch_wake(Manager *m, Group *g);
 /* A step of some group waits for these processes. */
-void switch_waits(Manager *m, KernelOp *op, const char *who);
+bool switch_waits(Manager *m, KernelOp *op, const char *who);
 bool switch_is_busy(const Group *g);
 Switch *switch_free(Switch *s);
 
@@ -127,6 +127,8 @@ Holder *holder_free(Holder *h);
 /* type: how fd is watched; taken over on success. */
 int holder_set_fd(Lease *l, HolderType type, int fd);
 void holder_set_expiry(Lease *l);
+/* These processes keep its files open. False: it is not the lease's operation. */
+bool holder_waits(Lease *l, const KernelOp *op, const char *who);
 /* A failed or lost lease stays to be read for a minute, or until its holder is gone. */
 void holder_linger(Lease *l);
 /* After a restart: finds the holder again. An ended holder is noticed from the event loop. */

@@ -219,7 +219,13 @@ static void on_node_changed(unsigned group, void *userdata) {
 }
 
 static void on_waiting(KernelOp *op, const char *who, void *userdata) {
-        switch_waits(userdata, op, who);
+        Manager *m = userdata;
+
+        if (switch_waits(m, op, who))
+                return;
+        for (Lease *l = registry_leases(m->registry); l; l = l->hh.next)
+                if (holder_waits(l, op, who))
+                        return;
 }
 
 static void on_ready(bool ready, void *userdata) {

@@ -227,6 +227,16 @@ static int switch_wait_for_lock(Switch *s) {
         return why ? switch_retry_later(s, why) : -ENOMEM;
 }
 
+static int on_look_failed(Switch *s, const Step *step, const StepResult *result) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+
+        s->unclear = true;
+        if (s->m->kernel->ops->group_is_locked(s->m->kernel, s->g->id) != 0)
+                return switch_wait_for_lock(s);
+        fault_of_step(&why, s->g, step, result);
+        return switch_retry_later(s, why.message);
+}
+
 /* Makes the plan for what is now and begins it. */
 static int switch_begin(Switch *s) {
         _cleanup_free_ char *vfs = NULL;
@@ -488,10 +498,9 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
                 vfs_note_settings(s->m, step, result);
         if (step->kind == STEP_PROBE && !is_transient(result->error))
                 switch_note_probed(s, step->device);
-        if (s->looking && (is_unclear(result->error) || is_transient(result->error))) {
-                s->unclear = true;
-                r = switch_wait_for_lock(s);
-        } else if (s->looking) {
+        if (s->looking && (is_unclear(result->error) || is_transient(result->error)))
+                r = on_look_failed(s, step, result);
+        else if (s->looking) {
                 s->next++; /* whatever was seen: the facts are what counts */
                 r = s->next < s->plan.n ? switch_run(s) : switch_begin(s);
         } else if (s->claim && s->g->state != GROUP_CLAIMING) {
@@ -703,7 +712,7 @@ static bool waits_for_binding(const Switch *s) {
                vfio_interface_from_string(step->value) == VFIO_INTERFACE_IOMMUFD;
 }
 
-void switch_waits(Manager *m, KernelOp *op, const char *who) {
+bool switch_waits(Manager *m, KernelOp *op, const char *who) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
 
         for (Group *g = registry_groups(m->registry); g; g = g->hh.next) {
@@ -715,8 +724,9 @@ void switch_waits(Manager *m, KernelOp *op, const char *who) {
                     (waits_for_binding(s) && registry_group_set_bound(g, true, &c) < 0))
                         log_error("Out of memory");
                 (void)manager_commit(m, &c);
-                return;
+                return true;
         }
+        return false;
 }
 
 int switch_hold(Manager *m, Group *g, const Inquiry *q) {

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <json-c/json.h>
 #include <limits.h>
 #include <link.h>
@@ -96,7 +97,7 @@ static Control *control;
 static const char *folders[2];
 static Module modules[MODULES]; /* the program is the first */
 static size_t n_modules;
-static bool parsing;
+static bool parsing; /* no call of a library that does not survive it fails */
 
 static int add_module(struct dl_phdr_info *info, size_t size, void *userdata) {
         Module *m = &modules[n_modules];
@@ -461,6 +462,21 @@ json_object *json_object_from_fd(int fd) {
         o = next(fd);
         parsing = false;
         return o;
+}
+
+/* Nor does libc where it looks for a group. */
+
+int getgrnam_r(const char *name, struct group *group, char *buffer, size_t size,
+               struct group **ret) {
+        static __typeof__(&getgrnam_r) next;
+        int r;
+
+        if (!next)
+                next = NEXT(getgrnam_r);
+        parsing = true;
+        r = next(name, group, buffer, size, ret);
+        parsing = false;
+        return r;
 }
 
 /* the service manager */

@@ -194,9 +194,22 @@ def test_expired_with_open_files_is_unconfirmed_until_they_close(root, sim):
     sim.open(NIC, pid=4711, comm="dpdk-testpmd")
     lease.call("Renew", "t", SECOND // 10)
     lease.wait("unconfirmed")
+    root.wait(lambda: root.group_of(NIC)["WaitsFor"] == "dpdk-testpmd (pid 4711)", "who is in the way")
     assert root.group_of(NIC)["State"] == "owned"
     assert root.device(NIC)["Driver"] == "vfio-pci"
     sim.close(NIC, pid=4711)
+    assert lease.wait_ended() == "expired"
+    back(root)
+
+
+def test_whether_files_are_closed_cannot_be_told(root, sim):
+    lease = root.hold(NIC, holder="none")
+    sim.inject("wait-closed", errno="EIO")
+    lease.call("Renew", "t", SECOND // 10)
+    lease.wait("unconfirmed")
+    why = root.wait(lambda: root.group_of(NIC)["WaitsFor"], "the reason")
+    assert lease.id in why and "Input/output error" in why
+    sim.clear()
     assert lease.wait_ended() == "expired"
     back(root)
 
@@ -231,8 +244,10 @@ def test_unconfirmed_is_renewed(root, sim):
     sim.open(NIC, pid=4711, comm="dpdk-testpmd")
     lease.call("Renew", "t", SECOND // 10)
     lease.wait("unconfirmed")
+    root.wait(lambda: root.group_of(NIC)["WaitsFor"], "who is in the way")
     lease.call("Renew", "t", 3600 * SECOND)
     assert lease.State == "active"
+    assert root.group_of(NIC)["WaitsFor"] == ""
     sim.close(NIC, pid=4711)
     assert root.leases()[lease.id]["State"] == "active"
     lease.release()
