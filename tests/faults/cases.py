@@ -8,8 +8,9 @@ import re
 
 import shim
 from harness.client import BusError
+from lasting import Died, Violation
 from scenarios import SCENARIOS
-from world import Died, Violation, World
+from world import World
 
 STEP_ERRNOS = json.loads((pathlib.Path(__file__).parent / "errnos.json").read_text())
 KILLS, STEPS, CALLS = "kill points", "failing steps", "failing calls"

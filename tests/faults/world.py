@@ -1,29 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A host whose daemon may die or be refused things at any moment, and what has to be true of it
-then, as far as it can be seen from outside: on the bus, in the simulated kernel, in the daemon's folders."""
+"""A host whose daemon may die or be refused things at any moment of a story, the words that the stories are
+written in, and what has to be true then."""
 
-import contextlib
-import json
-import signal
-import time
-
-from harness.client import GROUP, LEASE, NAME, BusError, Client
-from harness.host import BUILD, DAEMON, Host
+from harness.client import NAME, BusError, Client
+from harness.host import BUILD, DAEMON
+from lasting import OVER, PATIENCE, STUCK, Died, LastingHost, Violation
 from shim import Shim
 
-PATIENCE = 25
 REPLY = 2        # seconds: where there is no memory for a reply there is none
-OVER = ("ended", "failed", "lost")
-# The executor's answer may be tried again later; all others are free of what was.
-STUCK = ("failed", "lost")
-
-
-class Died(Exception):
-    """The daemon is gone."""
-
-
-class Violation(AssertionError):
-    """What may never be."""
 
 
 class Impatient(Client):
@@ -33,29 +17,18 @@ class Impatient(Client):
         return super().finish(serial, timeout or (REPLY if self.shim.is_failing() else PATIENCE))
 
 
-class World(Host):
+class World(LastingHost):
     def __init__(self, scenario):
-        super().__init__(scenario.host)
+        super().__init__(scenario.host, scenario.policy)
         self.scenario = scenario
         self.shim = Shim(self.folder, BUILD / "tests/faults/faults.so", DAEMON)
         self.daemon.environment = self.shim.environment() | {"MALLOC_PERTURB_": "165"}
-        if scenario.policy:
-            policy = self.daemon.configuration / "dmaownerd.json"
-            policy.write_text(json.dumps(scenario.policy))
-            policy.chmod(0o644)
         self.begin_back = None
 
     def client(self, **who):
         Impatient.shim = self.shim
         self.clients.append(Impatient(self.address, **who))
         return self.clients[-1]
-
-    def start(self):
-        super().start()
-        self.root.watch()
-        self.wait_for(lambda: not any(row["op"] == "inspect" for row in self.sim.dump()["operations"]), "a quiet host")
-        self.first = self.sim.state()
-        return self
 
     def begin(self, begin_back=None):
         """begin_back is called where the way back begins."""
@@ -73,11 +46,7 @@ class World(Host):
 
     def call(self, function, *arguments, **options):
         try:
-            return function(*arguments, **options)
-        except BusError:
-            if self.is_dead():
-                raise Died from None
-            raise
+            return super().call(function, *arguments, **options)
         except TimeoutError:
             # libsystemd had no memory to say that it had none
             raise BusError("org.freedesktop.DBus.Error.NoReply", "no reply") from None
@@ -172,58 +141,6 @@ class World(Host):
             if state in STUCK or "injected" in why:
                 raise BusError(f"{NAME}.Group.{state}", why)
 
-    # without a story
-
-    def wait_for(self, condition, what):
-        """Nobody signals what the kernel does: looks again after a while, too."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            if result := condition():
-                return result
-            with contextlib.suppress(TimeoutError):
-                self.root.receive(time.monotonic() + 0.2, what)
-            if time.monotonic() > deadline:
-                raise Violation(f"waited in vain for {what}: groups {self.told_groups()}, leases {self.told_leases()}")
-
-    def told_groups(self):
-        return {number: (group["State"], group["WaitsFor"]) for number, group in self.root.groups().items()
-                if group["State"] != "free"}
-
-    def told_leases(self):
-        return {name: lease["State"] for name, lease in self.root.leases().items()}
-
-    def is_dead(self):
-        if self.daemon.process.poll() is not None:
-            return True
-        owners = [body[2] for _, _, member, body in self.root.signals if member == "NameOwnerChanged" and body[0] == NAME]
-        if not owners or owners[-1]:
-            return False
-        self.daemon.process.wait(PATIENCE)      # it left the bus, so it is about to
-        return True
-
-    @contextlib.contextmanager
-    def gone_already(self):
-        try:
-            yield
-        except BusError as error:
-            if error.name not in ("NoSuchLease", "UnknownObject", "UnknownMethod"):
-                raise
-
-    def how_it_died(self):
-        return self.daemon.process.wait(PATIENCE)
-
-    def revive(self):
-        """Starts the daemon again; it may be killed at once."""
-        self.root.signals.clear()
-        self.daemon.process = self.daemon.spawn()
-        deadline = time.monotonic() + PATIENCE
-        while not self.daemon.service.ready.wait(0.002):
-            if self.daemon.process.poll() is not None:
-                raise Died
-            if time.monotonic() > deadline:
-                raise Violation("the daemon does not get ready")
-        self.call(self.root.watch)
-
     # what has to be true
 
     def check_revived(self):
@@ -277,66 +194,14 @@ class World(Host):
 
     def finish(self, may_be_stuck=False):
         """Everything is released; then the host is what it was, and nothing is left behind."""
-        self.sim.clear()
-        for number in {file["pid"] for file in self.sim.dump().get("open", [])}:
-            self.sim.event("close", pid=number)
         for lease in self.leases.values():
             lease.close()
-        for name in self.root.leases():
-            with self.gone_already():
-                self.root.call(self.root.manager("GetLease", "s", name)[0], LEASE, "Release")
+        self.release_all()
         self.check_owners()
         retried = self.until_restored(may_be_stuck)
         self.check_unchanged()
         self.check_folders()
         return retried
-
-    def until_restored(self, may_be_stuck):
-        retried = False
-
-        def restored():
-            nonlocal retried
-            groups = self.root.groups()
-            for number, group in groups.items():
-                if group["State"] in STUCK and not group["WaitsFor"]:
-                    raise Violation(f"group {number} is {group['State']} without a reason")
-                if group["State"] in STUCK and may_be_stuck:
-                    self.root.call(self.root.manager("GetGroup", "u", number)[0], GROUP, "Retry")
-                    retried = True
-                elif group["State"] in STUCK:
-                    raise Violation(f"group {number} is {group['State']}: {group['WaitsFor']}")
-                if group["State"] == "quarantined":
-                    self.root.manager("Restore", "as", [group["DeviceList"][0]["Name"]])
-            return all(group["State"] == "free" for group in groups.values())
-        self.wait_for(restored, "everything to be given back")
-        self.wait_for(lambda: not self.root.leases() or all(lease["State"] in OVER for lease in self.root.leases().values()),
-                      "the leases to end")
-        return retried
-
-    def check_unchanged(self):
-        difference = {what: values for what, values in self.sim.difference(self.first).items()
-                      if not what.endswith("/loaded")}      # modules stay
-        if difference:
-            raise Violation(f"not as it was: {difference}")
-
-    def check_folders(self):
-        """A record of what is over would come back with the next start."""
-        def left():
-            return [str(path.relative_to(self.daemon.runtime)) for folder in ("leases", "groups", "lifelines", "damaged")
-                    for path in (self.daemon.runtime / folder).iterdir()] + self.daemon.service.names()
-        deadline = time.monotonic() + 5
-        while left() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        if left():
-            raise Violation(f"left behind: {left()}")
-
-    def check_still_itself(self):
-        """Nothing that was over comes back."""
-        self.daemon.kill()
-        self.revive()
-        if self.root.leases() or self.told_groups():
-            raise Violation(f"came back after a restart: {self.told_leases()}, {self.told_groups()}")
-        self.check_unchanged()
 
     def check_alive(self):
         """It may be told to end by its bus, but never by a signal, nor by itself."""
@@ -348,9 +213,6 @@ class World(Host):
         on with its connection, and closed it."""
         begun = self.daemon.service.ready.is_set()
         return self.how_it_died() == 1 and (not begun or "The connection to the bus is lost" in self.daemon.said())
-
-    def killed(self):
-        return self.how_it_died() == -signal.SIGKILL
 
     def close(self):
         self.shim.close()
