@@ -173,14 +173,39 @@ static bool group_can_be_kept(const Group *g) {
         return g->recorded && g->terms.kind == OWNER_KIND_USER && on_vfio && group_is_viable(g);
 }
 
+/* A type that somebody else has made identity cannot be changed while drivers have the devices. */
 bool plan_keeps(const Group *g, const Policy *policy) {
         return !g->give_back && !g->terms.pf /* VFs that go with their lease */ &&
-               policy_for_group(policy, g).keep && group_can_be_kept(g);
+               policy_for_group(policy, g).keep && group_can_be_kept(g) && !goal_type(g, &g->terms);
+}
+
+/* What is not as a claim makes it, because somebody else has changed it, would be lost again at once. */
+static int plan_stay(Plan *p, const Group *g) {
+        _cleanup_moves_ Moves moves = {};
+
+        if (moves_init(&moves, g) < 0)
+                return -ENOMEM;
+        for (const Device *d = g->devices; d; d = d->next) {
+                const char *driver = goal_driver(d, &g->terms);
+
+                if (d->facts.bridge || !driver || !device_is_ours(g, d))
+                        continue;
+                moves.items[moves.n++] = (Move){
+                        .device = d,
+                        .set_override = !str_eq(d->facts.driver_override, driver),
+                        .override = driver,
+                        .bind = str_empty(d->facts.driver) ? driver : NULL,
+                };
+        }
+        return plan_moves(p, &moves, STEP_SET_OVERRIDE) < 0 || plan_moves(p, &moves, STEP_BIND) < 0
+                       ? -ENOMEM
+                       : 0;
 }
 
 /* Claimed and clean, on VFIO: ready for the next owner in user space. */
 static int plan_quarantine(Plan *p, const Group *g, const Policy *policy) {
-        if (g->kept != KEPT_CLAIM && plan_claim_back(p, g) < 0)
+        if ((g->kept != KEPT_CLAIM && plan_claim_back(p, g) < 0) ||
+            (plan_keeps(g, policy) && plan_stay(p, g) < 0))
                 return -ENOMEM;
         for (const Device *d = g->devices; !g->cleaned && d; d = d->next) {
                 const char *reset = reset_method(g, d, policy);

@@ -416,9 +416,9 @@ static int on_claim_step_failed(Switch *s, const Step *step, const StepResult *r
         return switch_fail_claim(s, &why);
 }
 
-/* A device that cannot be reset goes nowhere until somebody has looked at it: not to the host, and not
- * to another owner. What claims it stays. */
-static int switch_fail_reset(Switch *s, const Fault *why) {
+/* A device that cannot be reset, or that somebody may still open, goes nowhere until a person has looked
+ * at it: not to the host, and not to another owner. What claims it stays. */
+static int switch_fail_back(Switch *s, const Fault *why) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         int r;
 
@@ -445,7 +445,11 @@ static int on_restore_step_failed(Switch *s, const Step *step, const StepResult 
             result->error == EBUSY)
                 return switch_retry_later(s, why.message);
         if (step->kind == STEP_RESET && result->error != ENOTTY && result->error != ENODEV)
-                return switch_fail_reset(s, &why);
+                return switch_fail_back(s, &why);
+        /* an unbind would end the right with the node; what is kept has that still */
+        if (step->kind == STEP_REVOKE_NODE && result->error != ENOENT &&
+            plan_keeps(s->g, s->m->policy))
+                return switch_fail_back(s, &why);
         if (step->kind == STEP_RESET)
                 log_info("Group %u: %s", s->g->id, why.message);
         else if (result->error != ENOENT || !is_about_node(step->kind)) {

@@ -185,6 +185,7 @@ def test_a_group_is_kept_whole(host, root, sim):
     sim.override(BRIDGE_B, None)
     root.call(root.group_path(BRIDGE_B), "org.dmaowner1.Group", "Retry")
     root.wait_group(BRIDGE_B, "quarantined")
+    assert sim.device(BRIDGE_B)["driver"] == "vfio-pci"
     root.hold(BRIDGE_B, owner="other", access="fd").release()
     root.wait_group(BRIDGE_B, "quarantined")
 
@@ -284,6 +285,31 @@ def test_somebody_takes_it_out_of_quarantine(root, sim, event):
     root.call(root.group_path(NIC), "org.dmaowner1.Group", "Retry")
     root.wait_group(NIC, "free")
     assert sim.device(NIC)["driver"] == "e1000e"
+
+
+def test_a_right_that_cannot_be_taken_back(root, sim):
+    """The node stays, so nobody may be left who can open it."""
+    lease = root.hold(NIC, uid=1001)
+    sim.inject("revoke-node", NIC, errno="EIO")
+    lease.release()
+    assert "take /dev/vfio/" in root.wait_group(NIC, "failed")["WaitsFor"]
+    sim.clear()
+    root.call(root.group_path(NIC), "org.dmaowner1.Group", "Retry")
+    root.wait_group(NIC, "quarantined")
+    assert "granted" not in sim.group(NIC)["node"]
+
+
+def test_what_somebody_has_changed_in_quarantine_is_put_right(root, sim):
+    quarantine(root, sim, owner="me", access="fd")
+    sim.override(NIC, "e1000e")
+    assert "driver_override" in root.wait_group(NIC, "lost")["WaitsFor"]
+    root.call(root.group_path(NIC), "org.dmaowner1.Group", "Retry")
+    root.wait_group(NIC, "quarantined")
+    assert sim.device(NIC)["driver_override"] == "vfio-pci"
+    time.sleep(1.5)     # somebody looks twice a second
+    assert root.group_of(NIC)["State"] == "quarantined"
+    root.hold(NIC, owner="other").release()
+    root.wait_group(NIC, "quarantined")
 
 
 @pytest.mark.parametrize("op", ["unbind", "bind", "lend"])
