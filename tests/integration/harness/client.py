@@ -32,6 +32,9 @@ OPTION_TYPES = {
 }
 
 
+SIGNALS = MatchRule(type="signal", sender=NAME).serialise()
+
+
 class BusError(Exception):
     """An error reply. `name` is short: "Busy" for org.dmaowner1.Error.Busy."""
 
@@ -86,7 +89,7 @@ class Client:
         self.signals = []       # (path, interface, member, body)
         self.objects = {}       # path -> interface -> property -> value
         self.gone = {}          # the last that was known of objects that are no more
-        self.call_bus("AddMatch", "s", MatchRule(type="signal", sender=NAME).serialise())
+        self.call_bus("AddMatch", "s", SIGNALS)
         self.call_bus("AddMatch", "s", MatchRule(type="signal", sender="org.freedesktop.DBus",
                                                  member="NameOwnerChanged").serialise())
 
@@ -189,6 +192,11 @@ class Client:
         return self.manager("GetGroup", "u", self.device(device)["Group"])[0]
 
     # signals
+
+    def hear_no_more(self):
+        """Of the daemon's signals, which are many. Returns the client."""
+        self.call_bus("RemoveMatch", "s", SIGNALS)
+        return self
 
     def watch(self):
         """From now on self.objects is what the signals say."""
