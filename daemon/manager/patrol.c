@@ -191,8 +191,9 @@ void patrol_renew_right(Manager *m, unsigned group) {
         const Group *g = registry_group(m->registry, group);
         int r;
 
-        if (!m->started || !g || !group_is_watched(g) || g->terms.kind != OWNER_KIND_USER ||
-            g->terms.access != ACCESS_NODE)
+        /* in quarantine the terms are those of the last lease, and nobody has a right */
+        if (!m->started || !g || !group_is_watched(g) || g->state != GROUP_OWNED ||
+            g->terms.kind != OWNER_KIND_USER || g->terms.access != ACCESS_NODE)
                 return;
         r = renew_right(m->patrol, g);
         if (r < 0)

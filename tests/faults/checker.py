@@ -58,6 +58,7 @@ class Look:
     def __init__(self, client):
         asked = [(MANAGER, "ListLeases", "tu", 0, 256), (MANAGER, "ListGroups", "xu", -1, 256), (SIMULATION, "Dump"),
                  (MANAGER, "ListLeases", "tu", 0, 256), (MANAGER, "ListGroups", "xu", -1, 256)]
+        self.begin = time.monotonic()
         calls = [client.start(ROOT, *what) for what in asked]
         try:
             leases, groups, kernel, leases_after, groups_after = [client.finish(call)[0] for call in calls]
@@ -323,8 +324,11 @@ class Checker:
         granted = node.get("node", {}).get("granted")
         rows = [*look.leases.values(), *look.leases_after.values()]
         uids = {lease["Uid"] for lease in rows if lease["State"] in RIGHT and number in lease["Groups"]}
-        former = self.uids[number] if state in ("claiming", "draining", "restoring", "failed", "lost") else set()
-        held = any(what.get("device") in {device["name"] for device in look.members[number]} for what in look.kernel["pending"])
+        names = {device["name"] for device in look.members[number]}
+        former = set()
+        if state in ("claiming", "draining", "restoring", "failed", "lost"):
+            former = self.uids[number] | {lease["Uid"] for lease in rows if lease["State"] in OVER and names & set(lease["Devices"])}
+        held = any(what.get("device") in names for what in look.kernel["pending"])
         if granted is not None and granted not in uids | former and not held and number not in self.soiled:
             raise Violation(f"uid {granted} may open the node of group {number}, which is {state} and for {uids or 'nobody'}")
         if uids:

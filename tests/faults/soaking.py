@@ -77,7 +77,7 @@ class Round:
         self.events, self.order = [], itertools.count()      # of the near future
         self.pids = itertools.count(1000)
         self.orphans = []       # without a holder, of requesters that are gone
-        self.unplugged = set()
+        self.unplugged = {}     # name -> when
         self.parties, self.checker = [], None
         self.ending = False
 
@@ -113,8 +113,7 @@ class Round:
         for party in self.parties:
             with contextlib.suppress(Exception):
                 party.die()
-        self.events.sort()
-        for _, _, function in self.events:
+        for _, _, function in sorted(self.events):
             with contextlib.suppress(Exception):
                 function()
         self.host.close()
@@ -398,19 +397,22 @@ class Round:
         self.figures.plugs += 1
         self.checker.disturb(MEDDLING, "unplugged", name)
         self.event("unplug", device=name)
-        self.unplugged.add(name)
+        self.unplugged[name] = time.monotonic()
         self.later(self.chance.choice([0.05, 0.5, 2]), lambda: self.plug(name))
 
     def plug(self, name):
-        """The unplug may still wait for somebody who has the device open."""
-        self.checker.disturb(MEDDLING, "plugged in", name)
-        was = {key: value for key, value in self.host.first["devices"][name].items()}
-        told = self.event("hotplug", device=was)
-        if told is True:
-            self.tell(f"{name} is there again")
-            self.unplugged.discard(name)
-        else:
-            self.later(0.3, lambda: self.plug(name))
+        """The unplug may still wait for somebody who has the device open, or may have found a dead daemon."""
+        last = self.checker.last
+        is_there = name in last.devices
+        seen = last.begin > self.unplugged[name]
+        if seen and is_there and not any(what["device"] == name for what in last.kernel["pending"]):
+            del self.unplugged[name]
+            return
+        if seen and not is_there:
+            self.checker.disturb(MEDDLING, "plugged in", name)
+            self.tell(f"{name} is plugged in")
+            self.event("hotplug", device=self.host.first["devices"][name])
+        self.later(0.3, lambda: self.plug(name))
 
     # faults
 

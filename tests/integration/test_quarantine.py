@@ -299,6 +299,14 @@ def test_a_right_that_cannot_be_taken_back(root, sim):
     assert "granted" not in sim.group(NIC)["node"]
 
 
+def test_a_node_that_udev_changes_is_granted_to_nobody(root, sim):
+    quarantine(root, sim, uid=1001)
+    sim.event("node", group=sim.device(NIC)["group"], uid=0, mode=0o600)
+    time.sleep(1)
+    assert steps(sim) == []
+    assert "granted" not in sim.group(NIC)["node"]
+
+
 def test_what_somebody_has_changed_in_quarantine_is_put_right(root, sim):
     quarantine(root, sim, owner="me", access="fd")
     sim.override(NIC, "e1000e")
