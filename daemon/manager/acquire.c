@@ -145,14 +145,27 @@ static void fault_of_obstacles(const Obstacles *o, ErrorCode code, Fault *f) {
                 fault_set_oom(f);
 }
 
+static bool has_obstacle(const Inquiry *q, const Group *g) {
+        for (size_t i = 0; i < q->obstacles.n; i++) {
+                const Device *d = registry_device(q->m->registry, q->obstacles.items[i].device);
+
+                if (d && d->group == g)
+                        return true;
+        }
+        return false;
+}
+
 /* Groups whose steps wait for this answer are free again at once: nothing was begun. */
-static int drop_group(Inquiry *q, Group *g, const Fault *why, Changes *c) {
+static int drop_group(Inquiry *q, Group *g, Changes *c) {
         Registry *registry = q->m->registry;
+        _cleanup_fault_ Fault why = FAULT_NULL;
         int r = 0;
 
-        /* somebody has joined the claim meanwhile: the same stands in his way */
-        if (g->state == GROUP_CLAIMING)
-                r = registry_group_claim_failed(registry, g, why, c);
+        /* somebody has joined the claim meanwhile: what was found stands in his way, too */
+        if (g->state == GROUP_CLAIMING && has_obstacle(q, g)) {
+                fault_of_obstacles(&q->obstacles, ERROR_IN_USE, &why);
+                r = registry_group_claim_failed(registry, g, &why, c);
+        }
         if (r < 0 || g->state != GROUP_DRAINING)
                 return r;
         switch_drop(g);
@@ -177,6 +190,16 @@ static void abandon_reservation(Inquiry *q) {
         catch_up_later(q->m);
 }
 
+/* Whoever has joined the claim of a lease that is no more has it for himself. */
+static void go_on_without(Inquiry *q) {
+        for (size_t i = 0; i < q->n_held; i++) {
+                Group *g = registry_group(q->m->registry, q->held[i]);
+
+                if (g && g->state == GROUP_CLAIMING)
+                        switch_go(q->m, g, q);
+        }
+}
+
 static int drop_reservation(Inquiry *q, const Fault *why) {
         Lease *l = registry_lease(q->m->registry, q->lease);
         _cleanup_changes_ Changes c = CHANGES_NULL;
@@ -189,11 +212,13 @@ static int drop_reservation(Inquiry *q, const Fault *why) {
                 Group *g = registry_group(q->m->registry, q->held[i]);
 
                 if (g && switch_is_held(g, q))
-                        r = drop_group(q, g, why, &c);
+                        r = drop_group(q, g, &c);
         }
         (void)manager_commit(q->m, &c); /* a failed write is logged */
         if (r < 0)
                 abandon_reservation(q);
+        else
+                go_on_without(q);
         return r;
 }
 
@@ -253,7 +278,9 @@ static void answer_acquire(Inquiry *q) {
         int r;
 
         if (!l)
-                fault_set(&why, ERROR_NO_SUCH_LEASE, "it was released before it was granted");
+                fault_set(&why, ERROR_NO_SUCH_LEASE,
+                          "it has ended before it was granted: released, expired, revoked, or its "
+                          "holder is gone");
         else if (fault_is_set(&l->failure))
                 (void)fault_copy(&why, &l->failure);
         else if (q->obstacles.n > 0 && !q->force)

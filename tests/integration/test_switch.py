@@ -5,7 +5,7 @@ import errno
 import os
 
 import pytest
-from harness.client import GROUP, BusError
+from harness.client import GROUP, LEASE, BusError
 from harness.topology import BRIDGE_A, BRIDGE_B, DISK_USED, IDENTITY, NIC, NIC2, NIC_USED
 
 
@@ -267,6 +267,22 @@ def test_unplugged_while_a_step_runs(root, sim, op):
     root.wait(lambda: group not in root.groups(), "the group to go")
     root.hold(NIC2).release()       # the daemon is well
     root.wait_group(NIC2, "free")
+
+
+def test_who_joins_a_claim_goes_on_without_the_first(root, sim):
+    """The first one is released before its devices have been looked at."""
+    sim.inject("inspect", NIC, delay_us=500_000)
+    first = root.start_acquire(NIC, owner="me")
+    root.wait(lambda: root.group_of(NIC)["State"] == "claiming", "the reservation")
+    name = root.group_of(NIC)["Leases"][0]
+    joined = root.acquire(NIC, owner="me")
+    root.call(root.manager("GetLease", "s", name)[0], LEASE, "Release")
+    with pytest.raises(BusError) as refusal:
+        root.finish(first)
+    assert refusal.value.name == "NoSuchLease"
+    joined.wait("active")
+    joined.release()
+    root.wait_group(NIC, "free")
 
 
 def test_nobody_begins_what_another_still_asks_about(root, sim):
