@@ -363,12 +363,17 @@ class Checker:
             return f"the files of group {number} are closed"
         return None
 
+    def rested_before(self, name):
+        return self.last.leases.get(name, {}).get("State") in RESTING
+
     def check_users(self, look, lease, number):
-        """Only its owner's programs have it open, or have mapped memory there."""
+        """Only its owner's programs have it open, or have mapped memory there. Root needs no right to come in, but
+        who was in before has to be out."""
         files = look.open_files(number)
+        before = [] if not self.last or self.rested_before(lease["Id"]) else self.last.open_files(number)
         for file in files:
             owner = self.programs.get(file["pid"])
-            if owner is not None and owner != tuple(lease["Owner"]):
+            if owner is not None and owner != tuple(lease["Owner"]) and (file["uid"] != 0 or file in before):
                 raise Violation(f"group {number} is {lease['Owner']}'s, but open for {owner}: {file}")
         if lease["Access"] == "node" and look.nodes[number].get("mapped") and not files:
             raise Violation(f"group {number} is mapped, and nobody has it open")
