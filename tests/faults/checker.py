@@ -331,8 +331,8 @@ class Checker:
         held = any(what.get("device") in names for what in look.kernel["pending"])
         if granted is not None and granted not in uids | former and not held and number not in self.soiled:
             raise Violation(f"uid {granted} may open the node of group {number}, which is {state} and for {uids or 'nobody'}")
-        if uids:
-            self.uids[number] = uids
+        if uids or former:
+            self.uids[number] = uids or former
 
     # the kernel under a lease
 
