@@ -224,13 +224,14 @@ int hold_open(Hold *h, const Options *o) {
         return 0;
 }
 
-/* Sends m and waits for the answer; a second signal means that somebody does not want to wait. */
-static int hold_call(Hold *h, sd_bus_message *m, uint64_t timeout, sd_bus_message **ret) {
+/* Sends m and waits for the answer: a daemon that has much to do takes its time, and the bus tells if it is no more. A
+ * second signal means that somebody does not want to wait. */
+static int hold_call(Hold *h, sd_bus_message *m, sd_bus_message **ret) {
         _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
         const sd_bus_error *e;
         int r;
 
-        r = sd_bus_call_async(h->bus, &slot, m, on_reply, h, timeout);
+        r = sd_bus_call_async(h->bus, &slot, m, on_reply, h, UINT64_MAX);
         if (r < 0)
                 return report_errno(r, sd_bus_message_get_member(m));
         while (!h->reply) {
@@ -266,7 +267,7 @@ static int hold_refresh(Hold *h) {
         r = sd_bus_message_append(m, "s", INTERFACE_LEASE);
         if (r < 0)
                 return report_errno(r, "GetAll");
-        r = hold_call(h, m, 0, &reply);
+        r = hold_call(h, m, &reply);
         if (r != 0)
                 return r;
         r = message_to_json(reply, &arguments);
@@ -285,7 +286,7 @@ int hold_release(Hold *h) {
         r = hold_new_call(h, &m, INTERFACE_LEASE, "Release");
         if (r < 0)
                 return report_errno(r, "Release");
-        return hold_call(h, m, UINT64_MAX, NULL);
+        return hold_call(h, m, NULL);
 }
 
 int hold_run(Hold *h) {
@@ -342,7 +343,7 @@ static int hold_send_request(Hold *h, const Options *o, const char *owner, const
         r = bus_append_request(m, o, owner, holder, pidfd);
         if (r < 0)
                 return report_errno(r, "Acquire");
-        return hold_call(h, m, 0, ret_reply);
+        return hold_call(h, m, ret_reply);
 }
 
 static int hold_undo(Hold *h) {

@@ -120,7 +120,7 @@ class Host:
 
 def stage(folder):
     build = TOP / os.environ.get("DMAOWNER_BUILD", "build")
-    subprocess.run([TOP / "tests/vm/stage", build, folder], check=True)
+    subprocess.run([TOP / "tests/vm/stage", build, folder, "tests/faults/step-points.so"], check=True)
     return folder
 
 

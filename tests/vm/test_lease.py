@@ -22,9 +22,9 @@ TESTPMD = ("prlimit --memlock={memlock} --pid $$; exec setpriv --reuid=alice --r
            "-i --total-num-mbufs=2048 <>/tmp/silence'")     # a FIFO: a prompt that nobody answers
 
 
-def start_testpmd(host, memlock=512 << 20, device=NIC):
+def start_testpmd(host, memlock=512 << 20, device=NIC, timeout=300):
     host.run("rm -rf /tmp/dpdk; [ -p /tmp/silence ] || mkfifo -m 666 /tmp/silence")
-    return host.start(TESTPMD.format(memlock=memlock, device=device), timeout=300)
+    return host.start(TESTPMD.format(memlock=memlock, device=device), timeout=timeout)
 
 
 @pytest.fixture
