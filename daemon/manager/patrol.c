@@ -37,13 +37,18 @@ static bool group_is_watched(const Group *g) {
         return group_has_to_stay(g) && !switch_is_busy(g);
 }
 
+/* We have files of its devices open, for which somebody else may be waiting. */
+static bool group_is_kept_by_device(const Group *g) {
+        return g->kept != KEPT_NOTHING && g->kept_interface == VFIO_INTERFACE_IOMMUFD;
+}
+
 /* Until nobody has them any more. */
 static bool group_is_lent(const Group *g) {
-        return g->kept == KEPT_LENT && g->kept_interface == VFIO_INTERFACE_IOMMUFD;
+        return g->kept == KEPT_LENT && group_is_kept_by_device(g);
 }
 
 static bool group_is_looked_after(const Group *g) {
-        return group_has_to_stay(g) || group_is_lent(g);
+        return group_has_to_stay(g) || group_is_kept_by_device(g);
 }
 
 static void look_at_files(Manager *m, Group *g) {
@@ -83,7 +88,7 @@ static bool patrol_walk(Patrol *p) {
                 p->last = g->id;
                 any = any || group_is_looked_after(g);
                 look_at_files(p->m, g);
-                if (group_is_watched(g))
+                if (group_is_watched(g) || group_is_kept_by_device(g))
                         n += look_at(p->m, g);
         }
         return any;

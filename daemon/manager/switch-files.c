@@ -45,8 +45,9 @@ int switch_lend_claim(Switch *s, Changes *c) {
         return r;
 }
 
-/* Whoever took a device from a lost group may be waiting for its file. Those of the others stay, and
- * keep the kernel's drivers out. */
+/* Whoever took a device may be waiting for its file, and so may a step of ours that the kernel keeps until he is
+ * done: an unplug and a reset. We release before we unbind. The files of the others stay, and keep the kernel's
+ * drivers out. */
 static void switch_let_go(Switch *s) {
         for (const Device *d = s->g->devices; d; d = d->next)
                 if (!driver_is_vfio(d->facts.driver))
@@ -59,7 +60,7 @@ void switch_settle(Manager *m, Group *g) {
 
         if (!s || s->keep.files.n == 0)
                 return;
-        if (g->state == GROUP_LOST && vfio_files_have_device(&s->keep.files)) {
+        if (vfio_files_have_device(&s->keep.files)) {
                 switch_let_go(s);
                 if (!vfio_files_have_device(&s->keep.files))
                         (void)keep_drop(&s->keep, m->fd_store, g, &c);

@@ -287,6 +287,17 @@ def test_somebody_takes_it_out_of_quarantine(root, sim, event):
     assert sim.device(NIC)["driver"] == "e1000e"
 
 
+def test_unplugged_before_it_is_reset(root, sim):
+    """The reset waits for the unplug, which waits for what the daemon keeps open."""
+    lease = root.hold(NIC, owner="me", access="fd")
+    sim.inject("reset", NIC, delay_us=1000000)
+    lease.release()
+    root.wait(lambda: any(row["op"] == "claim" for row in sim.dump()["operations"]), "the claim")
+    sim.event("unplug", device=NIC)
+    root.wait(lambda: NIC not in {device["name"] for device in sim.dump()["devices"]}, "the end of the unplug")
+    root.wait(lambda: not sim.dump()["left_behind"], "the end of the reset")
+
+
 def test_a_right_that_cannot_be_taken_back(root, sim):
     """The node stays, so nobody may be left who can open it."""
     lease = root.hold(NIC, uid=1001)
