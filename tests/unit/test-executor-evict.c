@@ -37,6 +37,47 @@ static bool is_locked(const Fixture *f) {
         return found;
 }
 
+static pid_t child_of(pid_t pid) {
+        char path[64];
+        pid_t child = 0;
+        FILE *file;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+        file = fopen(path, "r");
+        if (!file)
+                return 0; /* gone */
+        if (fscanf(file, "%d", &child) != 1)
+                child = 0;
+        assert_int_equal(fclose(file), 0);
+        return child;
+}
+
+static bool is_asleep(pid_t pid) {
+        char path[64], state = '?';
+        FILE *file;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+        file = fopen(path, "r");
+        if (!file)
+                return false;
+        if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+                state = '?';
+        assert_int_equal(fclose(file), 0);
+        return state == 'S';
+}
+
+/* The executor's process of the step, and that one's of the unbind. A step that is cancelled before writes nothing. */
+static void wait_until_in_kernel(const Fixture *f) {
+        pid_t step = 0, unbind = 0;
+
+        for (int i = 0; unbind == 0 || !is_asleep(unbind); i++) {
+                assert_true(i < TIMEOUT_MSEC / 10);
+                (void)usleep(10000);
+                step = child_of(f->pid);
+                unbind = step > 0 ? child_of(step) : 0;
+        }
+}
+
 static void assert_waits_for(const Fixture *f, const char *who) {
         json_object *o = take(f);
 
@@ -77,6 +118,7 @@ static void test_cancelled(void **state) {
         make_fifo(f);
         put(f, EVICT);
         assert_waits_for(f, "a process that /proc does not show");
+        wait_until_in_kernel(f);
         put(f, "{\"cancel\":1}");
         assert_true(is_locked(f));
         assert_step(f, STEP("probe", ""), EAGAIN, "an earlier run still works");
