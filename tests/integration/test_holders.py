@@ -152,7 +152,7 @@ def test_a_caller_that_disconnects_while_activating(host, root, sim, holder):
 @pytest.mark.parametrize("holder", ["lifeline", "connection"])
 def test_a_caller_that_disconnects_before_the_answer(host, root, sim, holder):
     before = sim.state()
-    sim.inject("inspect", NIC, delay_us=200_000)
+    sim.inject("inspect", NIC, delay_us=2_000_000)
     client = host.client()
     client.start_acquire(NIC, holder=holder)
     root.wait(lambda: root.group_of(NIC)["State"] == "claiming", "the reservation")

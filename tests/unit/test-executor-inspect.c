@@ -408,39 +408,6 @@ static void test_holders(void **state) {
         assert_int_equal(holders_include(&f->run.sysfs, 12, (const pid_t[]){ 101, 100, 0 }), 0);
 }
 
-/* Names the node for a moment and then uses another file by the same number, as udev's workers do. */
-static void name_and_close(const char *node) {
-        for (;;) {
-                int named = open(node, O_PATH | O_CLOEXEC), used;
-
-                (void)close(named);
-                used = open("/dev/null", O_RDWR | O_CLOEXEC);
-                if (named < 0 || used != named)
-                        _exit(1);
-                (void)close(used);
-        }
-}
-
-static void test_a_file_that_changes_between_two_looks(void **state) {
-        Fixture *f = *state;
-        _cleanup_free_ char *node = str_format("%s/dev/vfio/12", f->host.root);
-        _cleanup_(sysfs_close) Sysfs real = SYSFS_NULL;
-        pid_t child;
-        int r = 0;
-
-        host_write(&f->host, "dev/vfio/12", "");
-        assert_int_equal(sysfs_open("/", &real), 0);
-        child = fork();
-        assert_true(child >= 0);
-        if (child == 0)
-                name_and_close(node);
-        for (int i = 0; i < 20000 && r == 0; i++)
-                r = holders_include(&real, 12, (const pid_t[]){ child, 0 });
-        assert_int_equal(kill(child, SIGKILL), 0);
-        assert_int_equal(waitpid(child, NULL, 0), child);
-        assert_int_equal(r, 0);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_idle_device, setup, teardown),
@@ -462,8 +429,6 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_disk_reasons, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_nvme_multipath, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_holders, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_a_file_that_changes_between_two_looks, setup,
-                                                teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
