@@ -34,11 +34,13 @@ def test_killed_as_a_driver_is_loaded(host):
 
 def test_killed_at_each_kind_of_step(host, request):
     testpmd = start_testpmd(host, device=NIC2, timeout=3600)
-    testpmd.wait_output("testpmd>", timeout=120)
-    pid = pid_of(host, "dpdk-testpmd")
-    kinds, tried = kill_points(host, *(["--long"] if request.config.getoption("everywhere") else []))
-    assert kinds >= KINDS and tried >= 3 * len(KINDS)
-    assert pid_of(host, "dpdk-testpmd") == pid
-    host.run("pkill -KILL dpdk-testpmd; pkill -KILL dmaownerctl", check=False)
-    testpmd.wait()
+    try:
+        testpmd.wait_output("testpmd>", timeout=240)
+        pid = pid_of(host, "dpdk-testpmd")
+        kinds, tried = kill_points(host, *(["--long"] if request.config.getoption("everywhere") else []))
+        assert kinds >= KINDS and tried >= 3 * len(KINDS)
+        assert pid_of(host, "dpdk-testpmd") == pid
+    finally:
+        host.run("pkill -KILL dpdk-testpmd; pkill -KILL dmaownerctl", check=False)
+        testpmd.wait()
     host.wait_driver(NIC2, "e1000e")
