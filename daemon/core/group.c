@@ -98,6 +98,10 @@ int device_set_vf_settings(Device *d, const char *settings) {
         return str_set(&d->record.vf_settings, settings);
 }
 
+bool group_owner_may_open(const Group *g) {
+        return g->recorded && g->terms.kind == OWNER_KIND_USER && g->terms.access == ACCESS_NODE;
+}
+
 bool group_may_be_claimed(const Group *g, OwnerKind kind) {
         return g->state == GROUP_FREE || (g->state == GROUP_QUARANTINED && kind == OWNER_KIND_USER);
 }
@@ -245,6 +249,7 @@ void group_forget_claim(Group *g) {
         g->recorded = false;
         g->evict = false;
         g->give_back = g->cleaned = g->requarantine = g->rebind = g->bound = g->guess = false;
+        g->accepted = false;
         for (Device *d = g->devices; d; d = d->next) {
                 free(d->record.driver);
                 free(d->record.driver_override);
@@ -390,7 +395,8 @@ int registry_group_restored(Registry *r, Group *g, Changes *c) {
 
         if (g->state != GROUP_RESTORING)
                 return -EINVAL;
-        if (!str_empty(g->recorded_type) && !str_empty(type) && !str_eq(type, g->recorded_type))
+        if (!g->accepted && !str_empty(g->recorded_type) && !str_empty(type) &&
+            !str_eq(type, g->recorded_type))
                 if (str_set(&owed, g->recorded_type) < 0)
                         return -ENOMEM;
         if (group_set_free(g, owed, c) < 0)
@@ -429,6 +435,7 @@ int registry_group_retry(Registry *r, Group *g, Changes *c) {
         if (changes_reserve(c, 1, 0, 0) < 0)
                 return -ENOMEM;
         g->guess = true;
+        g->accepted = false;
         /* not restoring: the former owner may still have files open, or a right on the node */
         group_set_state(g, GROUP_DRAINING, NULL, c);
         return 0;
@@ -437,5 +444,12 @@ int registry_group_retry(Registry *r, Group *g, Changes *c) {
 int registry_group_accept(Registry *r, Group *g, Changes *c) {
         if (g->state != GROUP_FAILED && g->state != GROUP_LOST)
                 return -EINVAL;
-        return group_set_free(g, NULL, c);
+        if (!group_owner_may_open(g))
+                return group_set_free(g, NULL, c);
+        if (changes_reserve(c, 1, 0, 0) < 0)
+                return -ENOMEM;
+        g->accepted = true;
+        g->evict = false;
+        group_set_state(g, GROUP_DRAINING, NULL, c);
+        return 0;
 }

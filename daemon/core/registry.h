@@ -146,7 +146,8 @@ struct Group {
         bool give_back;    /* a way back that ends at the host whatever the policy says */
         bool cleaned;      /* draining: what quarantine asks for is done */
         bool requarantine; /* the claim began in quarantine, and ends there if it fails */
-        bool guess;  /* whose record is unknown may go to the driver that the kernel chooses */
+        bool accepted; /* a way back that leaves all as it is, but for the former owner's rights */
+        bool guess;    /* whose record is unknown may go to the driver that the kernel chooses */
         bool rebind; /* the VFIO binding is, or may be, that of another owner than the present one */
         struct Claim *pending; /* quarantined: whose claim is being prepared */
         char *waits_for;       /* what a draining, failed or lost group waits for, for people */
@@ -359,8 +360,11 @@ int registry_group_lost(Registry *r, Group *g, const char *why, Changes *c);
 /* failed or lost -> draining: try again, and whose record is unknown may go where the kernel wants it.
  * -EINVAL in other states. */
 int registry_group_retry(Registry *r, Group *g, Changes *c);
-/* failed or lost -> free: what is there now is right, the record is dropped. */
+/* failed or lost -> free: what is there now is right, the record is dropped. -> draining where the former
+ * owner may open the node: that right has to be taken back first. -EINVAL in other states. */
 int registry_group_accept(Registry *r, Group *g, Changes *c);
+/* Has, or had, a lease a right on the nodes of the group that is to be taken back? */
+bool group_owner_may_open(const Group *g);
 
 /* Is the VFIO binding that a quarantined group has, or that a claim found there, no binding for this
  * owner and uid? */

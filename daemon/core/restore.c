@@ -128,8 +128,7 @@ static VfioInterface claim_interface(const Group *g) {
 
 /* What the former owner could do: open the nodes, use memory that he mapped through lent files. */
 static int plan_end_access(Plan *p, const Group *g, bool let_go) {
-        if (g->terms.kind == OWNER_KIND_USER && g->terms.access == ACCESS_NODE &&
-            plan_node_right(p, g, STEP_REVOKE_NODE, g->node_uid) < 0)
+        if (group_owner_may_open(g) && plan_node_right(p, g, STEP_REVOKE_NODE, g->node_uid) < 0)
                 return -ENOMEM;
         if (g->kept != KEPT_LENT)
                 return 0;
@@ -269,6 +268,13 @@ int plan_restore(const Group *g, const Policy *policy, Plan *ret) {
         _cleanup_plan_ Plan p = PLAN_NULL;
         bool claimed = false;
 
+        if (g->accepted) {
+                if (plan_end_access(&p, g, true) < 0)
+                        return -ENOMEM;
+                *ret = p;
+                p = PLAN_NULL;
+                return 0;
+        }
         for (const Device *d = g->devices; d; d = d->next) {
                 if (!has_to_be_evicted(g, d))
                         continue;

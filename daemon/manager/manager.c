@@ -483,9 +483,12 @@ int manager_accept(Manager *m, Group *g, Fault *fault) {
 
         if (r == -EINVAL)
                 return refuse_unless_stuck(g, fault);
+        if (r == 0 && g->state == GROUP_DRAINING)
+                r = switch_distrust(m, g);
         if (r < 0)
                 return fault_set_oom(fault);
-        switch_drop(g);              /* it may still claim the group */
+        if (g->state == GROUP_FREE)
+                switch_drop(g);      /* it may still claim the group */
         (void)manager_commit(m, &c); /* a failed write is logged */
         return 0;
 }

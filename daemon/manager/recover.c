@@ -89,6 +89,7 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
         g->requarantine = stored->requarantine;
         g->rebind = stored->rebind;
         g->guess = stored->guess;
+        g->accepted = stored->accepted;
         if (r == 0 && stored->waits_for)
                 r = registry_group_set_waits_for(g, stored->waits_for, c);
         if (r == 0 && stored->step.kind >= 0)

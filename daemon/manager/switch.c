@@ -261,12 +261,14 @@ static int switch_begin(Switch *s) {
                 r = plan_look(s->g, &s->plan);
                 return r < 0 ? r : switch_run(s);
         }
-        if (!s->claim) {
+        if (!s->claim && !s->g->accepted) {
                 r = registry_vfs_in_use(s->m->registry, s->g, &vfs);
                 if (r < 0)
                         return r;
                 if (vfs)
                         return switch_retry_later(s, vfs);
+        }
+        if (!s->claim) {
                 r = plan_restore(s->g, s->m->policy, &s->plan);
                 return r < 0 ? r : switch_run(s);
         }
@@ -380,6 +382,14 @@ static int switch_finish_restore(Switch *s) {
         _cleanup_plan_ Plan left = PLAN_NULL;
         int r;
 
+        if (s->g->accepted) {
+                r = registry_group_restored(s->m->registry, s->g, &c);
+                if (r < 0)
+                        return r;
+                switch_stop(s);
+                (void)manager_commit(s->m, &c); /* a failed write is logged */
+                return 0;
+        }
         if (group_awaits_person(s->g) && !plan_keeps(s->g, s->m->policy))
                 return switch_halt(s);
         s->g->cleaned = s->g->kept == KEPT_CLAIM;
@@ -446,9 +456,9 @@ static int on_restore_step_failed(Switch *s, const Step *step, const StepResult 
                 return switch_retry_later(s, why.message);
         if (step->kind == STEP_RESET && result->error != ENOTTY && result->error != ENODEV)
                 return switch_fail_back(s, &why);
-        /* an unbind would end the right with the node; what is kept has that still */
+        /* an unbind would end the right with the node; what stays on VFIO has that still */
         if (step->kind == STEP_REVOKE_NODE && result->error != ENOENT &&
-            plan_keeps(s->g, s->m->policy))
+            (s->g->accepted || plan_keeps(s->g, s->m->policy)))
                 return switch_fail_back(s, &why);
         if (step->kind == STEP_RESET)
                 log_info("Group %u: %s", s->g->id, why.message);

@@ -329,7 +329,7 @@ class Checker:
         if state in ("claiming", "draining", "restoring", "failed", "lost"):
             former = self.uids[number] | {lease["Uid"] for lease in rows if lease["State"] in OVER and names & set(lease["Devices"])}
         held = any(what.get("device") in names for what in look.kernel["pending"])
-        if granted is not None and granted not in uids | former and not held and number not in self.soiled:
+        if granted is not None and granted not in uids | former and not held:
             raise Violation(f"uid {granted} may open the node of group {number}, which is {state} and for {uids or 'nobody'}")
         if uids or former:
             self.uids[number] = uids or former

@@ -11,6 +11,8 @@ import pytest
 from harness.host import Host, difference
 from harness.topology import DISK_USED, NIC_USED, SPOILER, small
 
+SAID = 8000     # as much of a daemon's log as one wants to read
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "story: one of the few that valgrind sees in every ./check")
@@ -21,6 +23,15 @@ def pytest_configure(config):
 # what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Of a test that fails, what its daemon has said stands in the report."""
+    report = (yield).get_result()
+    host = getattr(item, "funcargs", {}).get("host")
+    if report.failed and call.when == "call" and host:
+        report.sections.append(("dmaownerd", host.daemon.said()[-SAID:]))
 
 
 @pytest.fixture

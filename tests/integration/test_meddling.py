@@ -87,6 +87,28 @@ def test_accept_takes_what_is_there(root, sim):
     assert sim.device(NIC)["driver_override"] == "e1000e"
 
 
+@pytest.mark.parametrize("restart", [None, "kill"])
+def test_accept_takes_the_right_on_the_node_back(host, root, sim, restart):
+    """A member that is still on VFIO keeps the node there, and the kernel would go on letting the former owner in."""
+    lease = root.hold(BRIDGE_A, uid=1000)
+    sim.rebind(BRIDGE_B, "e1000")
+    lost(root, lease, BRIDGE_B)
+    assert sim.group(BRIDGE_A)["node"]["granted"] == 1000
+    sim.inject("revoke-node", errno="EIO")
+    root.call(root.group_path(BRIDGE_A), GROUP, "Accept")
+    assert "from uid 1000" in root.wait_group(BRIDGE_A, "failed")["WaitsFor"]
+    sim.clear()
+    sim.inject("revoke-node", errno="EAGAIN")
+    root.call(root.group_path(BRIDGE_A), GROUP, "Accept")
+    root.wait_group(BRIDGE_A, "draining")
+    if restart:
+        host.restart(restart)
+    sim.clear()
+    root.wait_group(BRIDGE_A, "free")
+    assert "granted" not in sim.group(BRIDGE_A)["node"]
+    assert (root.device(BRIDGE_A)["HostDriver"], root.device(BRIDGE_B)["HostDriver"]) == ("vfio-pci", "e1000")
+
+
 def test_all_leases_of_the_group_hear_of_it_and_others_do_not(root, sim):
     first, second, other = root.hold(BRIDGE_A), root.hold(BRIDGE_B), root.hold(NIC2)
     sim.rebind(BRIDGE_B, "e1000")

@@ -367,3 +367,19 @@ void world_restore(World *w, Group *g) {
         assert_int_equal(registry_group_restored(w->r, g, &w->c), 0);
         assert_int_equal(g->state, GROUP_FREE);
 }
+
+void world_accept(World *w, Group *g) {
+        _cleanup_plan_ Plan p = PLAN_NULL;
+
+        assert_int_equal(registry_group_accept(w->r, g, &w->c), 0);
+        if (g->state == GROUP_FREE)
+                return;
+        assert_int_equal(plan_restore(g, NULL, &p), 0);
+        for (size_t i = 0; i < p.n; i++) {
+                int k = world_run(w, &p.steps[i]);
+
+                assert_true(k == 0 || k == -ENOENT); /* there is no node any more */
+        }
+        assert_int_equal(registry_group_drained(w->r, g, &w->c), 0);
+        assert_int_equal(registry_group_restored(w->r, g, &w->c), 0);
+}

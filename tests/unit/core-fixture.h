@@ -97,4 +97,6 @@ int world_ask(World *w, RequestSpec spec, Lease **ret, Fault *fault);
 Lease *world_acquire(World *w, RequestSpec spec);
 /* Brings a draining group back to the host. */
 void world_restore(World *w, Group *g);
+/* What is there now is right. The group is free afterwards. */
+void world_accept(World *w, Group *g);
 void plan_print(const Plan *p);

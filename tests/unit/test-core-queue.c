@@ -127,7 +127,7 @@ static void test_waits_for_every_state(void **state) {
         (void)ask(&w, (RequestSpec){ { A }, USER, .owner = "spdk", WAIT }, LEASE_QUEUED);
         served(&w, NULL);
         assert_int_equal(g->n_queue, 4);
-        assert_int_equal(registry_group_accept(w.r, g, &w.c), 0);
+        world_accept(&w, g);
         served(&w, q);
 }
 
@@ -563,7 +563,7 @@ static void test_priority_asks_only_if_it_helps(void **state) {
         assert_int_equal(registry_group_lost(w.r, registry_group(w.r, 2), "x", &w.c), 0);
         make_way(&w, 30);
         assert_int_equal(l->state, LEASE_ACTIVE);
-        assert_int_equal(registry_group_accept(w.r, registry_group(w.r, 2), &w.c), 0);
+        world_accept(&w, registry_group(w.r, 2));
         make_way(&w, 80);
         assert_true(l->revocation.deadline == 80);
 }

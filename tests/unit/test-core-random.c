@@ -451,7 +451,7 @@ static void event_advance(Model *m) {
                 advance_restore(m, group);
         else if (s == GROUP_FAILED || s == GROUP_LOST) {
                 if (pick(m, 4) == 0) {
-                        assert_int_equal(registry_group_accept(m->w.r, g, &m->w.c), 0);
+                        world_accept(&m->w, g);
                         model_set_state(m, group, GROUP_FREE);
                         free(m->groups[group].owed);
                         m->groups[group].owed = NULL;

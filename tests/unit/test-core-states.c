@@ -80,7 +80,7 @@ static const struct {
           act_lost,
           { NO, GROUP_LOST, GROUP_LOST, GROUP_LOST, GROUP_LOST, GROUP_LOST, NO, NO } },
         { "retry", act_retry, { NO, NO, NO, NO, NO, NO, GROUP_DRAINING, GROUP_DRAINING } },
-        { "accept", act_accept, { NO, NO, NO, NO, NO, NO, GROUP_FREE, GROUP_FREE } },
+        { "accept", act_accept, { NO, NO, NO, NO, NO, NO, GROUP_DRAINING, GROUP_DRAINING } },
         { "lease end", act_lease_end, { NO, GROUP_DRAINING, GROUP_DRAINING, NO, NO, NO, NO, NO } },
         { "unplug",
           act_unplug,
@@ -582,8 +582,44 @@ static void test_unrecorded(void **state) {
         world_run_plan(&w, &back, 0, back.n);
         assert_string_equal(registry_device(w.r, A)->facts.driver, "e1000e");
         assert_null(registry_device(w.r, A)->facts.driver_override);
-        assert_int_equal(registry_group_accept(w.r, lost, &w.c), 0);
+        world_accept(&w, lost);
         assert_false(registry_device(w.r, B)->record.unknown);
+}
+
+/* All is left as it is, but a node that the former owner may open. */
+static void test_accept_takes_the_right_back(void **state) {
+        _cleanup_plan_ Plan p = PLAN_NULL;
+        _cleanup_world_ World w;
+        Lease *l;
+        Group *g;
+
+        host_init(&w);
+        l = world_acquire(&w, (RequestSpec){ { A }, USER });
+        g = l->groups[0];
+        assert_int_equal(registry_group_lost(w.r, g, "test", &w.c), 0);
+        assert_int_equal(registry_group_accept(w.r, g, &w.c), 0);
+        assert_int_equal(g->state, GROUP_DRAINING);
+        assert_int_equal(plan_restore(g, NULL, &p), 0);
+        assert_int_equal(p.n, 1);
+        assert_int_equal(p.steps[0].kind, STEP_REVOKE_NODE);
+        world_run_plan(&w, &p, 0, p.n);
+        assert_int_equal(registry_group_failed(w.r, g, "the node", &w.c), 0);
+        assert_int_equal(registry_group_retry(w.r, g, &w.c), 0);
+        plan_clear(&p);
+        assert_int_equal(plan_restore(g, NULL, &p), 0);
+        assert_true(p.n > 1); /* all of the way back */
+        assert_int_equal(registry_group_failed(w.r, g, "the driver", &w.c), 0);
+        assert_int_equal(registry_group_accept(w.r, g, &w.c), 0);
+        assert_int_equal(registry_group_drained(w.r, g, &w.c), 0);
+        assert_int_equal(registry_group_restored(w.r, g, &w.c), 0);
+        assert_null(g->owed_type);
+        assert_string_equal(registry_device(w.r, A)->facts.driver, "vfio-pci");
+
+        l = world_acquire(&w, (RequestSpec){ { B }, DMA_API });
+        assert_int_equal(registry_group_lost(w.r, l->groups[0], "test", &w.c), 0);
+        g = registry_group(w.r, 2);
+        assert_int_equal(registry_group_accept(w.r, g, &w.c), 0);
+        assert_int_equal(g->state, GROUP_FREE);
 }
 
 /* Until the first step, what is seen is what the host has; from then on it is our own work. */
@@ -627,6 +663,7 @@ int main(void) {
                 cmocka_unit_test(test_adopt),
                 cmocka_unit_test(test_adopt_refuses),
                 cmocka_unit_test(test_unrecorded),
+                cmocka_unit_test(test_accept_takes_the_right_back),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
