@@ -11,7 +11,7 @@
 
 #include "config.h"
 #include "bus/bus.h"
-#include "manager/manager.h"
+#include "manager/audit.h"
 #include "util/log.h"
 #include "util/strings.h"
 
@@ -213,8 +213,10 @@ static int new_event(sd_event **ret) {
 
 /* A broken file is logged, and the policy stays as it was. */
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        const AuditCall about = { .uid = info->ssi_uid, .method = "Reload (SIGHUP)" };
         _cleanup_fault_ Fault fault = FAULT_NULL;
 
+        audit_asked(manager_audit(userdata), &about);
         (void)manager_reload(userdata, &fault);
         return 0;
 }

@@ -89,6 +89,12 @@ void pending_finish(Pending *p, int r);
 /* Answers with the fault, or with the errno if that is what r is. */
 int bus_reply_fault(sd_bus_message *call, int r, const Fault *fault);
 
+/* bus-audit.c: what stands in the journal of a call */
+/* The same, and the refusal is recorded: for whatever is no mere question. */
+int bus_refuse(BusServer *s, sd_bus_message *call, int r, const Fault *fault);
+/* The caller may do it, and it is about to be done: to something that is not his own, or not only. */
+void bus_audit_asked(BusServer *s, sd_bus_message *call, const Caller *caller);
+
 /* one file per object */
 extern const BusProperty group_properties[];
 extern const BusProperty device_properties[];

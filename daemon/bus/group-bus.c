@@ -171,8 +171,10 @@ static int administer(sd_bus_message *call, BusServer *s, int (*act)(Manager *, 
         if (r == 0)
                 r = policy_check_administer(caller, &fault);
         if (r == 0)
+                bus_audit_asked(s, call, caller);
+        if (r == 0)
                 r = g ? act(s->m, g, &fault) : -ENOENT;
-        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+        return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
 static int method_retry(sd_bus_message *call, void *userdata, sd_bus_error *error) {

@@ -251,9 +251,12 @@ static int read_lease(BusServer *s, sd_bus_message *call, Lease **ret, const Cal
         r = bus_caller(s, call, ret_caller);
         if (r == 0)
                 r = policy_check_manage(*ret_caller, &l->request.owner, fault);
-        if (r == 0)
-                *ret = l;
-        return r;
+        if (r < 0)
+                return r;
+        if ((*ret_caller)->uid != l->request.owner.uid)
+                bus_audit_asked(s, call, *ret_caller);
+        *ret = l;
+        return 0;
 }
 
 static int refuse_ended(const Lease *l, Fault *fault) {
@@ -272,7 +275,7 @@ static int method_release(sd_bus_message *call, void *userdata, sd_bus_error *er
         r = read_lease(s, call, &l, &caller, &fault);
         if (r == 0)
                 r = manager_end_lease(s->m, l, "released");
-        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+        return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
 static int method_revoke(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -294,7 +297,7 @@ static int method_revoke(sd_bus_message *call, void *userdata, sd_bus_error *err
                 if (r == -EINVAL)
                         r = refuse_ended(l, &fault);
         }
-        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+        return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
 static int method_renew(sd_bus_message *call, void *userdata, sd_bus_error *error) {
@@ -315,7 +318,7 @@ static int method_renew(sd_bus_message *call, void *userdata, sd_bus_error *erro
                 if (r == -EINVAL)
                         r = refuse_ended(l, &fault);
         }
-        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+        return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
 static int confirm(BusServer *s, Lease *l, const Caller *caller, int fd, Fault *fault) {
@@ -349,7 +352,7 @@ static int method_confirm(sd_bus_message *call, void *userdata, sd_bus_error *er
                 r = read_lease(s, call, &l, &caller, &fault);
         if (r >= 0)
                 r = confirm(s, l, caller, fd, &fault);
-        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+        return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
 /* Those of the device's group, once for each group, and the device's own. */
@@ -440,7 +443,7 @@ static int method_open_files(sd_bus_message *call, void *userdata, sd_bus_error 
         if (r >= 0)
                 r = append_files(s, l, strv_length(devices) > 0 ? devices : l->request.devices,
                                  reply, &fault);
-        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_send(s->bus, reply, NULL);
+        return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_send(s->bus, reply, NULL);
 }
 
 #define CONST       SD_BUS_VTABLE_PROPERTY_CONST

@@ -36,7 +36,7 @@ static void on_acquired(Lease *l, int lifeline, const Fault *fault, void *userda
         if (l && l->request.holder == HOLDER_CONNECTION)
                 r = bus_track_holder(p->s, l);
         if (r >= 0)
-                r = l ? reply_lease(p, l, fd) : bus_reply_fault(p->call, 0, fault);
+                r = l ? reply_lease(p, l, fd) : bus_refuse(p->s, p->call, 0, fault);
         if (r < 0 && l)
                 manager_surely_end_lease(p->s->m, l, "not-answered");
         pending_finish(p, r);
@@ -57,7 +57,7 @@ static int method_acquire(sd_bus_message *call, void *userdata, sd_bus_error *er
         if (r >= 0)
                 r = policy_check_acquire(manager_policy(s->m), caller, &request, &fault);
         if (r < 0)
-                return bus_reply_fault(call, r, &fault);
+                return bus_refuse(s, call, r, &fault);
         p = pending_new(s, call);
         if (!p)
                 return -ENOMEM;
@@ -160,6 +160,7 @@ static int method_release_owner(sd_bus_message *call, void *userdata, sd_bus_err
         const Caller *caller;
         unsigned long long seq = 0;
         uint32_t released = 0;
+        bool others = false;
         const char *owner;
         Lease *l;
         int r;
@@ -172,11 +173,15 @@ static int method_release_owner(sd_bus_message *call, void *userdata, sd_bus_err
                 if (!str_eq(l->request.owner.name, owner) || lease_state_is_over(l->state) ||
                     policy_check_manage(caller, &l->request.owner, NULL) < 0)
                         continue;
+                if (!others && caller->uid != l->request.owner.uid) {
+                        bus_audit_asked(s, call, caller);
+                        others = true;
+                }
                 r = manager_end_lease(s->m, l, "released");
                 released++;
         }
         if (r < 0)
-                return bus_reply_fault(call, r, &fault);
+                return bus_refuse(s, call, r, &fault);
         return sd_bus_reply_method_return(call, "u", released);
 }
 
@@ -302,8 +307,10 @@ static int method_reload(sd_bus_message *call, void *userdata, sd_bus_error *err
         if (r >= 0)
                 r = policy_check_administer(caller, &fault);
         if (r >= 0)
+                bus_audit_asked(s, call, caller);
+        if (r >= 0)
                 r = manager_reload(s->m, &fault);
-        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+        return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
 /* What administrators do to devices that they name. */
@@ -320,8 +327,10 @@ static int administer(sd_bus_message *call, BusServer *s,
         if (r >= 0)
                 r = policy_check_administer(caller, &fault);
         if (r >= 0)
+                bus_audit_asked(s, call, caller);
+        if (r >= 0)
                 r = act(s->m, devices, &fault);
-        return r < 0 ? bus_reply_fault(call, r, &fault) : sd_bus_reply_method_return(call, "");
+        return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
 static int method_mark_clean(sd_bus_message *call, void *userdata, sd_bus_error *error) {

@@ -158,7 +158,8 @@ struct Group {
         size_t n_leases;
         Lease **queue; /* those that wait for it, in the order of service (core/queue.h) */
         size_t n_queue;
-        void *userdata; /* the manager's switch of this group */
+        void *userdata;     /* the manager's switch of this group */
+        GroupState audited; /* what the journal was told last; the manager's, too */
         bool published;
         bool behind;
         Group *next_vanished;
@@ -191,8 +192,10 @@ struct Lease {
         char *ended;           /* reason of LEASE_ENDED: "released", "holder-died", ... */
         void *userdata;        /* the manager's holder watch */
         bool answered;         /* the requester knows of it; the manager's, like userdata */
-        bool asking; /* granted from the queue, but whether the host needs the devices is not known
+        bool asking;  /* granted from the queue, but whether the host needs the devices is not known
                          * yet: for the store it is queued; the manager's too */
+        bool audited; /* the journal has it; the manager's, and so is what it was told last */
+        LeaseState audited_state;
         unsigned mark; /* core/queue.c */
         bool published;
         bool behind;

@@ -302,6 +302,9 @@ static void answer_acquire(Inquiry *q) {
                 l->behind = true;
                 catch_up_later(q->m);
         }
+        audit_granted(q->m->audit, l);
+        if (q->obstacles.n > 0)
+                audit_forced(q->m->audit, l, &q->obstacles);
         if (!q->queued)
                 q->acquired(l, TAKE_FD(q->lifeline), NULL, q->userdata);
         for (size_t i = 0; i < q->n_held; i++) { /* the lease may not have survived the answer */

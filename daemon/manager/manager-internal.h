@@ -4,6 +4,7 @@
 /* Shared by the files of this folder only. */
 
 #include "core/queue.h"
+#include "manager/audit.h"
 #include "manager/keep.h"
 #include "manager/manager.h"
 
@@ -29,6 +30,7 @@ struct Manager {
         struct QueueRunner *queue;
         struct Patrol *patrol;
         struct CatchUp *catch_up;
+        Audit *audit;
         Inquiry *inquiries; /* utlist, doubly linked */
         VfWait *vf_waits;   /* the same */
 };

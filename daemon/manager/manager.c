@@ -78,17 +78,6 @@ static void manager_forget_group(Manager *m, Group *g) {
         registry_forget_group(m->registry, g);
 }
 
-static void log_lease(const Lease *l) {
-        _cleanup_free_ char *devices = strv_join(l->request.devices, " ");
-        const char *why = l->ended                    ? l->ended
-                          : fault_is_set(&l->failure) ? l->failure.message
-                                                      : NULL;
-
-        log_info("Lease %s of %s (uid %u) on %s: %s%s%s", l->id, l->request.owner.name,
-                 (unsigned)l->request.owner.uid, devices ? devices : "?",
-                 lease_state_to_string(l->state), why ? ": " : "", why ? why : "");
-}
-
 int manager_commit(Manager *m, Changes *c) {
         int r;
 
@@ -97,8 +86,7 @@ int manager_commit(Manager *m, Changes *c) {
                 return 0;
         }
         r = store_changes(m, c);
-        for (size_t i = 0; i < c->n_leases; i++)
-                log_lease(c->leases[i]);
+        audit_changes(m->audit, c);
         for (size_t i = 0; i < c->n_groups; i++)
                 switch_settle(m, c->groups[i]);
         if (m->events.changed(c, m->events.userdata) < 0 || r < 0)
@@ -283,6 +271,8 @@ int manager_new(sd_event *event, Store *store, FdStore *fd_store, Ledger *ledger
                 .device_gone = ignore_device,
         };
         r = registry_new(&m->registry);
+        if (r == 0)
+                r = audit_new(m, &m->audit);
         if (r < 0)
                 return r;
         r = inspector_new(m, &m->inspector);
@@ -311,6 +301,7 @@ Manager *manager_free(Manager *m) {
         gate_free(m->gate);
         patrol_free(m->patrol);
         catch_up_free(m->catch_up);
+        audit_free(m->audit);
         if (m->registry) {
                 for (Group *g = registry_groups(m->registry); g; g = g->hh.next)
                         g->userdata = switch_free(g->userdata);
@@ -367,6 +358,10 @@ Registry *manager_registry(Manager *m) {
 
 Kernel *manager_kernel(Manager *m) {
         return m->kernel;
+}
+
+Audit *manager_audit(Manager *m) {
+        return m->audit;
 }
 
 uint64_t manager_now(Manager *m) {

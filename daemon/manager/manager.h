@@ -18,6 +18,7 @@
 #include "store/store.h"
 
 typedef struct Manager Manager;
+typedef struct Audit Audit;
 
 typedef struct ManagerEvents {
         /* Objects appeared or changed. Those about to vanish are in *c too, as ended leases and
@@ -49,6 +50,7 @@ int manager_start(Manager *m, Kernel *kernel);
 
 Registry *manager_registry(Manager *m);
 Kernel *manager_kernel(Manager *m);
+Audit *manager_audit(Manager *m); /* audit.h */
 uint64_t manager_now(Manager *m); /* CLOCK_BOOTTIME, microseconds */
 
 /*

@@ -84,6 +84,7 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
         }
         r = registry_adopt_group(m->registry, g, stored->state, &stored->owner, &stored->terms,
                                  stored->node_uid, stored->recorded_type, c);
+        g->audited = stored->state;
         g->evict = stored->evict;
         g->give_back = stored->give_back;
         g->requarantine = stored->requarantine;
@@ -183,6 +184,7 @@ int manager_recover(Manager *m) {
                 log_info("Took up %zu leases and %zu groups of the last run", state.n_leases,
                          state.n_groups);
         m->started = true;
+        audit_take_up(m->audit);
         (void)manager_commit(m, &c); /* a failed write is logged, and made again */
         return 0;
 }

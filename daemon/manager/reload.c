@@ -6,7 +6,6 @@
 
 #include "config/policy-file.h"
 #include "manager/manager-internal.h"
-#include "util/log.h"
 #include "util/strings.h"
 
 static int read_policy(Policy **ret, char **ret_message) {
@@ -26,13 +25,15 @@ int manager_load_policy(Manager *m) {
         if (r < 0) {
                 if (!message)
                         return -ENOMEM;
-                log_error("The policy cannot be used, so nothing is granted until it is put right and "
-                          "\"dmaownerctl reload\" is run: %s",
-                          message);
+                audit_policy_refused(m->audit,
+                                     "The policy cannot be used, so nothing is granted until it is put "
+                                     "right and \"dmaownerctl reload\" is run",
+                                     message);
                 r = policy_new_closed(message, &policy);
                 if (r < 0)
                         return r;
-        }
+        } else
+                audit_policy_read(m->audit, policy);
         manager_set_policy(m, TAKE_PTR(policy));
         return 0;
 }
@@ -56,12 +57,13 @@ int manager_reload(Manager *m, Fault *fault) {
 
         r = read_policy(&policy, &message);
         if (r < 0) {
-                log_error("The policy stays as it was: %s", message ? message : strerror(-r));
+                audit_policy_refused(m->audit, "The policy stays as it was",
+                                     message ? message : strerror(-r));
                 return message ? fault_set(fault, ERROR_BAD_POLICY,
                                            "the policy stays as it was: %s", message)
                                : fault_set_oom(fault);
         }
-        log_info("The policy was read: %zu rules", policy->n);
+        audit_policy_read(m->audit, policy);
         manager_set_policy(m, TAKE_PTR(policy));
         return give_back(m) < 0 ? fault_set_oom(fault) : 0;
 }
