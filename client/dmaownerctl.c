@@ -35,6 +35,8 @@ static const Verb verbs[] = {
         { "policy", "check FILE", "Says whether a file of the policy is right", 0, 2, 2,
           .run = verb_policy },
         { "reload", "", "Has the policy's files read again", 0, 0, 0, .run = verb_reload },
+        { "history", "[DEVICE|group:N|LEASE...]", "Shows what was decided, from the journal",
+          OPTIONS_LIST | OPTIONS_HISTORY, 0, ANY, .run = verb_history },
         { "monitor", "", "Shows what happens, until Ctrl-C", 0, 0, 0, .run = verb_monitor },
         {},
 };

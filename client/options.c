@@ -46,6 +46,13 @@ static int set_deadline(Options *o, const char *value) {
         return timespan_parse(value, &o->deadline);
 }
 
+static int set_since(Options *o, const char *value) {
+        Clocks now = clocks_now();
+
+        o->has_since = true;
+        return realtime_parse(value, &now, &o->since);
+}
+
 /* What the range is the daemon says. */
 static int set_priority(Options *o, const char *value) {
         bool negative = *value == '-';
@@ -166,6 +173,9 @@ static const OptionInfo infos[] = {
           .set = set_deadline },
         { "reason", "--reason=TEXT", "what the holder is told", OPTIONS_REVOKE,
           .string = offsetof(Options, reason) },
+        { "since", "--since=TIME",
+          "no older ones: 2h (ago), today, yesterday, 18:30, 2026-02-03 or\n\"2026-02-03 18:30\"",
+          OPTIONS_HISTORY, .set = set_since },
         { "no-legend", "--no-legend", "no headings and no totals", OPTIONS_LIST,
           .flag = offsetof(Options, no_legend) },
         { "json", "--json[=short|pretty]", "print JSON (pretty if neither is given)",

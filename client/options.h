@@ -24,6 +24,7 @@ typedef enum OptionSet {
         OPTIONS_RENEW = 1 << 4,   /* --ttl */
         OPTIONS_COMMAND = 1 << 5, /* what the command of exec is */
         OPTIONS_REVOKE = 1 << 6,  /* --deadline, --reason */
+        OPTIONS_HISTORY = 1 << 7, /* --since */
 } OptionSet;
 
 typedef struct Verb {
@@ -47,10 +48,11 @@ struct Options {
         uint64_t ttl;      /* 0: not given */
         uint64_t wait;     /* 0: not given */
         uint64_t deadline; /* if has_deadline */
+        uint64_t since;    /* the time on the wall, if has_since */
         const char *reason;
         int priority;
         uid_t uid;
-        bool has_uid, has_deadline, force;
+        bool has_uid, has_deadline, has_since, force;
         bool qemu, cloud_hypervisor;
         const char *alternatives[OPTIONS_ALTERNATIVES]; /* devices with blanks between */
         size_t n_alternatives;

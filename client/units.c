@@ -64,6 +64,61 @@ int timespan_parse(const char *s, uint64_t *ret) {
         return -EINVAL;
 }
 
+/* The begin of the day, so many days ago. */
+static struct tm day_begin(const Clocks *now, int ago) {
+        time_t seconds = (time_t)(now->realtime / USEC_PER_SEC);
+        struct tm tm = {};
+
+        if (localtime_r(&seconds, &tm)) {
+                tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
+                tm.tm_mday -= ago; /* mktime() puts it right */
+                tm.tm_isdst = -1;
+        }
+        return tm;
+}
+
+static bool parse_calendar(const char *s, const Clocks *now, struct tm *ret) {
+        static const char *const formats[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d",
+                                               "%H:%M:%S", "%H:%M" };
+
+        if (strcmp(s, "today") == 0 || strcmp(s, "yesterday") == 0) {
+                *ret = day_begin(now, strcmp(s, "yesterday") == 0);
+                return true;
+        }
+        for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++) {
+                struct tm tm = day_begin(now, 0);
+                const char *end = strptime(s, formats[i], &tm);
+
+                if (!end || *end)
+                        continue;
+                *ret = tm;
+                return true;
+        }
+        return false;
+}
+
+int realtime_parse(const char *s, const Clocks *now, uint64_t *ret) {
+        uint64_t span;
+        struct tm tm;
+        time_t seconds;
+        int r;
+
+        if (parse_calendar(s, now, &tm)) {
+                seconds = mktime(&tm);
+                if (seconds < 0)
+                        return -ERANGE;
+                *ret = (uint64_t)seconds * USEC_PER_SEC;
+                return 0;
+        }
+        r = timespan_parse(s, &span);
+        if (r < 0)
+                return r;
+        if (span > now->realtime)
+                return -ERANGE;
+        *ret = now->realtime - span;
+        return 0;
+}
+
 char *timespan_format(uint64_t span) {
         for (size_t i = 0; i < sizeof(units) / sizeof(*units) && units[i].usec >= USEC_PER_SEC; i++)
                 if (span >= units[i].usec)

@@ -17,6 +17,9 @@ Clocks clocks_now(void);
 
 /* "500ms", "30s", "10min", "2h", "1d", "infinity". 0, -EINVAL or -ERANGE. */
 int timespan_parse(const char *s, uint64_t *ret);
+/* The time on the wall at "2h" (ago), "today", "yesterday", "18:30", "2026-02-03", "2026-02-03 18:30:05"; what has
+ * no date is of today, and all is of the time zone here. 0, -EINVAL or -ERANGE. */
+int realtime_parse(const char *s, const Clocks *now, uint64_t *ret);
 /* In the largest unit that fits: "2d", "5h", "3min", "45s", "0s" for less. NULL on lack of memory. */
 char *timespan_format(uint64_t span);
 /* A stamp of CLOCK_BOOTTIME as "2026-02-03T04:05:06.123456Z". NULL on lack of memory. */

@@ -2,6 +2,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -54,6 +56,46 @@ static void check_format(uint64_t span, const char *expected) {
         assert_string_equal(text, expected);
 }
 
+#define NOW "2026-02-03 04:05:06"
+
+static void check_time(const Clocks *now, const char *text, const char *seen) {
+        uint64_t usec;
+        char back[64];
+        time_t seconds;
+        struct tm tm;
+
+        assert_int_equal(realtime_parse(text, now, &usec), 0);
+        seconds = (time_t)(usec / SECOND);
+        assert_non_null(localtime_r(&seconds, &tm));
+        assert_int_not_equal(strftime(back, sizeof(back), "%Y-%m-%d %H:%M:%S", &tm), 0);
+        assert_string_equal(back, seen);
+}
+
+static void test_realtime(void **state) {
+        static const char *const bad[] = {
+                "",           "now", "25:00", "2026-02-30x", "2026-02-03 04:05 ",
+                "2026-13-01", "-1h", "3",     "infinity",    "99999999d"
+        };
+        Clocks now = {};
+        uint64_t usec;
+
+        assert_int_equal(setenv("TZ", "Europe/Berlin", 1), 0);
+        tzset();
+        assert_int_equal(realtime_parse(NOW, &now, &now.realtime), 0);
+        check_time(&now, NOW, NOW);
+        check_time(&now, "0s", NOW);
+        check_time(&now, "2h", "2026-02-03 02:05:06");
+        check_time(&now, "1d", "2026-02-02 04:05:06");
+        check_time(&now, "today", "2026-02-03 00:00:00");
+        check_time(&now, "yesterday", "2026-02-02 00:00:00");
+        check_time(&now, "18:30", "2026-02-03 18:30:00");
+        check_time(&now, "01:02:03", "2026-02-03 01:02:03");
+        check_time(&now, "2025-12-31", "2025-12-31 00:00:00");
+        check_time(&now, "2025-07-31 23:59", "2025-07-31 23:59:00"); /* of summer time */
+        for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+                assert_true(realtime_parse(bad[i], &now, &usec) < 0);
+}
+
 static void test_format(void **state) {
         check_format(0, "0s");
         check_format(SECOND - 1, "0s");
@@ -90,7 +132,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_parse),          cmocka_unit_test(test_parse_refuses),
                 cmocka_unit_test(test_format),         cmocka_unit_test(test_iso),
-                cmocka_unit_test(test_clocks_advance),
+                cmocka_unit_test(test_clocks_advance), cmocka_unit_test(test_realtime),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
