@@ -674,8 +674,9 @@ void switch_kick(Manager *m, Group *g) {
         if (g->n_devices == 0)
                 return; /* it has vanished */
         if (s && (s->running || s->held)) {
-                /* given up while nothing runs for it yet, or between two tries */
-                if (g->state != GROUP_DRAINING || s->op || s->sync)
+                /* given up while nothing runs for it yet, or between two tries; whoever is just dealing
+                 * with a step's answer sees it by himself */
+                if (g->state != GROUP_DRAINING || (!s->held && !alarm_is_set(s->retry)))
                         return;
                 if (s->held)
                         s->held = NULL;
@@ -714,7 +715,7 @@ int switch_distrust(Manager *m, Group *g) {
 void switch_wake(Manager *m, Group *g) {
         Switch *s = g->userdata;
 
-        if (s && s->running && !s->op && !s->sync && !s->held)
+        if (s && s->running && !s->held && alarm_is_set(s->retry))
                 alarm_set_relative(s->retry, 0);
 }
 

@@ -212,6 +212,23 @@ def test_duplicates_of_a_file(lending, interface):
     assert lending.daemon.service.names() == []
 
 
+def test_ends_while_its_files_are_opened(lending, interface):
+    """The service manager has not heard of them yet when the way back begins: one step after the other."""
+    root, sim = lending.root, lending.sim
+    before = sim.state()
+    sim.inject("lend", nth=1, delay_us=300_000)
+    lease = root.acquire([BRIDGE_A, BRIDGE_B], access="fd")
+    root.wait(lambda: root.device(BRIDGE_A)["Driver"] == root.device(BRIDGE_B)["Driver"] == "vfio-pci", "the files to be opened")
+    lending.daemon.service.busy = 0.2
+    sim.operations()
+    lease.release()
+    root.wait_group(BRIDGE_A, "free")
+    done = [(step["op"], step.get("device"), step.get("errno")) for step in sim.operations()]
+    assert len(set(done)) == len(done) and not any(errno for _, _, errno in done), done
+    assert sim.difference(before) == {}
+    assert lending.daemon.service.names() == []
+
+
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_files_outlive_the_daemon(lending, interface, how):
     root, sim = lending.root, lending.sim

@@ -5,6 +5,7 @@ import os
 import select
 import socket
 import threading
+import time
 
 MAXIMUM = 253       # descriptors in one message, of the kernel
 
@@ -17,6 +18,7 @@ class ServiceManager:
         self.ready = threading.Event()
         self.settled = threading.Event()
         self.stored = []                # (name, descriptor)
+        self.busy = 0                   # seconds, before each answer to a barrier
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
         self.stop_read, self.stop_write = os.pipe()
@@ -85,5 +87,7 @@ class ServiceManager:
             for item in [item for item in self.stored if item[0] == said["FDNAME"]]:
                 self.stored.remove(item)
                 os.close(item[1])
+        if said.get("BARRIER") == "1":
+            time.sleep(self.busy)
         for fd in fds:          # of a barrier: closed means dealt with
             os.close(fd)
