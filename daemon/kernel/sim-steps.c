@@ -246,7 +246,8 @@ static int run_bind(Sim *sim, SimDevice *d, SimGroup *g, const Step *step, StepR
         r = check_driver(sim, d, step->value, ret);
         if (r < 0)
                 return r;
-        if (!str_eq(d->facts.driver, step->value))
+        /* one that is just being taken away shows no driver, and keeps whoever binds it waiting */
+        if (!str_eq(d->facts.driver, step->value) || d->pending != SIM_PENDING_NONE)
                 r = sim_device_bind(sim, d, step->value);
         if (r == -ENOENT)
                 return refuse(ret, ENOENT,

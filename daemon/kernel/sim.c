@@ -527,6 +527,10 @@ static int sim_start(Kernel *k) {
                         return r;
         }
         tell_news(sim);
+        /* what an unbind or unplug waited for may have been closed with nobody there to see it */
+        for (SimDevice *d = sim->devices; d; d = d->hh.next)
+                if (d->pending != SIM_PENDING_NONE)
+                        sim_device_news(sim, d, SIM_SETTLE);
         sim_save(sim);
         return 0;
 }

@@ -257,6 +257,25 @@ def test_files_that_nobody_kept(lending):
     lending.root.wait_group(NIC, "free")
 
 
+@pytest.mark.parametrize("interface", ["iommufd"])
+def test_an_unbind_ends_with_a_file_that_is_closed_while_the_daemon_is_dead(lending):
+    root, sim = lending.root, lending.sim
+    root.hold([BRIDGE_A, BRIDGE_B], access="fd", holder="none")
+    sim.event("open", device=BRIDGE_A, pid=REQUESTER, comm="vmm", uid=1000, lent=True)
+    sim.event("unbind", device=BRIDGE_B)
+    lending.daemon.kill()
+    service = lending.daemon.service
+    for name, descriptor in [item for item in service.stored if item[0].endswith(BRIDGE_B.replace(":", "_"))]:
+        service.stored.remove((name, descriptor))
+        os.close(descriptor)
+    lending.daemon.start()
+    root.watch()
+    root.wait(lambda: sim.dump()["pending"] == [], "the unbind to end")
+    root.wait_group(BRIDGE_B, "lost")
+    sim.event("bind", device=BRIDGE_B, driver="vfio-pci")
+    assert sim.device(BRIDGE_B)["driver"] == root.device(BRIDGE_B)["Driver"] == "vfio-pci"
+
+
 # dmaownerctl
 
 SHOW = """
