@@ -510,7 +510,8 @@ static void on_step_done(KernelOp *op, StepResult *result, void *userdata) {
         if (result->error == 0 && !s->looking &&
             (step->kind == STEP_READ_VF || step->kind == STEP_SET_VF))
                 vfs_note_settings(s->m, step, result);
-        if (step->kind == STEP_PROBE && !is_transient(result->error))
+        /* whose process died has no answer of the kernel's */
+        if (step->kind == STEP_PROBE && !is_transient(result->error) && !is_unclear(result->error))
                 switch_note_probed(s, step->device);
         if (s->looking && (is_unclear(result->error) || is_transient(result->error)))
                 r = on_look_failed(s, step, result);
