@@ -66,8 +66,8 @@ typedef struct KernelOps {
         /* Withdraws the permit. done is not called any more. What the step's process is stuck in
          * goes on, but it does nothing further. */
         void (*cancel)(KernelOp *op);
-        /* Reads a device again, for what the kernel tells nobody; device_seen if it has changed, maybe
-         * later. */
+        /* Reads a device again, for what the kernel tells nobody; device_seen if it has changed,
+         * device_gone if it is not there any more: from inside this call, or later. */
         void (*look)(Kernel *k, const char *device);
         /* What was told could not be taken up: device_seen for every device, maybe later. */
         void (*tell_again)(Kernel *k);

@@ -55,9 +55,14 @@ static void remove_gone(Manager *m) {
         Device *d = registry_devices(m->registry), *next;
 
         for (; d; d = next) {
+                /* its own goes with it */
+                _cleanup_free_ char *name = d->gone ? strdup(d->facts.name) : NULL;
+
                 next = d->hh.next;
-                if (d->gone)
-                        manager_device_gone(m, d->facts.name);
+                if (name)
+                        manager_device_gone(m, name);
+                else if (d->gone)
+                        catch_up_later(m);
         }
 }
 

@@ -13,6 +13,7 @@
 #include "kernel/alarm.h"
 #include "manager/manager-internal.h"
 #include "util/log.h"
+#include "util/strings.h"
 
 #define INTERVAL_USEC       500000ULL
 #define DEVICES_AT_ONCE     32U
@@ -62,11 +63,19 @@ static void look_at_files(Manager *m, Group *g) {
         (void)manager_commit(m, &c); /* nothing to write */
 }
 
-/* Returns how many devices that were. What is found comes as an event. */
+/* Returns how many devices that were. What is found comes as an event, which may come at once: then the device,
+ * and the group with its last one, is gone. */
 static size_t look_at(Manager *m, const Group *g) {
+        _cleanup_(strv_freep) char **names = NULL;
+
         for (const Device *d = g->devices; d; d = d->next)
-                m->kernel->ops->look(m->kernel, d->facts.name);
-        return g->n_devices;
+                if (strv_extend(&names, d->facts.name) < 0) {
+                        log_error("Group %u cannot be looked at now: out of memory", g->id);
+                        return g->n_devices;
+                }
+        for (char **name = names; name && *name; name++)
+                m->kernel->ops->look(m->kernel, *name);
+        return strv_length(names);
 }
 
 /* The next few groups, in turn. False if there is none to look after. */
