@@ -112,6 +112,7 @@ class Known:
         self.answered = False       # somebody was told that he has it
         self.rested = False
         self.row = None
+        self.lives = 0              # that the daemon had had when it was last known to be alive
         self.may_end = []           # why
         self.ends = FOR_EVER
         self.priority = 0
@@ -136,13 +137,15 @@ class Checker:
         self.life = 0.0
         self.last = None
         self.looks = 0
+        self.lives = 0              # how often the daemon was started again
 
     # what is heard
 
-    def answered(self, name, devices, ends, priority):
-        """ends: when it may have waited or lasted long enough, in the clock of the bus."""
+    def answered(self, name, devices, ends, priority, lives):
+        """ends: when it may have waited or lasted long enough, in the clock of the bus. lives: when he asked for it."""
         known = self.lease(name, devices)
         known.answered, known.ends, known.priority = True, ends, priority
+        known.lives = lives
 
     def may_end(self, name, why):
         self.lease(name).may_end.append(why)
@@ -152,7 +155,8 @@ class Checker:
         self.lease(name).has_to_end = why
 
     def disturb(self, kind, what, device=None):
-        """Before it happens. Of a PF it concerns the VFs, too."""
+        """Before it happens. Of a PF it concerns the VFs, too; and of a VF the PF, whose lease makes others by the same name
+        and is over, perhaps, before anybody has seen them."""
         for number in self.groups_of(device) if device else list(self.last.nodes):
             self.disturbed[number].append((time.monotonic(), kind, what))
             if kind == FAULT:
@@ -169,7 +173,8 @@ class Checker:
     def groups_of(self, device):
         found = self.last.devices.get(device)
         number = found["group"] if found else self.home.get(device, -1)
-        return {number} | (self.last.vfs(number) if found else set())
+        physfn = found and self.last.devices.get(found.get("physfn"))
+        return {number} | (self.last.vfs(number) if found else set()) | ({physfn["group"]} if physfn else set())
 
     def is_disturbed(self, numbers, *kinds):
         return any(kind in kinds for number in numbers for _, kind, _ in self.disturbed.get(number, ()))
@@ -228,7 +233,7 @@ class Checker:
                 if known.rested and row["State"] in ("queued", "activating"):
                     raise Violation(f"lease {name} was {known.row['State']} and is {row['State']}")
                 known.rested |= row["State"] in RESTING
-                known.row = row
+                known.row, known.lives = row, self.lives
                 continue
             if known.answered or row:
                 known.over = True
@@ -243,6 +248,8 @@ class Checker:
         failed = lost or due or not known.rested and self.is_disturbed(groups, FAULT)
         if row and row["State"] == "failed" and row["Kind"] == "dma-api" and not known.rested:
             failed = failed or row["Failure"][0].endswith("NotViable")      # only its turn tells that its wish cannot be had
+        if known.lives < self.lives:    # the daemon died over its end, after that was written of a group
+            lost = lost or ended or failed
         allowed = {"ended": ended, "lost": lost, "failed": failed}.get(row and row["State"], ended or lost or failed)
         if not allowed and known.answered:
             raise Violation(f"lease {name} of groups {sorted(groups)} is {row['State'] if row else 'gone'} without a cause: "

@@ -152,7 +152,7 @@ class Party:
 
     def connect(self):
         self.client = self.soak.host.client(uid=self.uid or None, groups=self.groups).hear_no_more()
-        self.pending = {}       # serial -> (request, holder)
+        self.pending = {}       # serial -> (request, holder, ends, lives)
 
     def ask(self, request):
         request = dict(request)
@@ -162,18 +162,18 @@ class Party:
             options = request | ({"pidfd": pidfd} if holder else {})
             serial = self.client.start_acquire(devices, kind, **options)
         ends = clock() + min(request.get("wait") or FOR_EVER, request.get("ttl", FOR_EVER))
-        self.pending[serial] = ({"devices": devices, "kind": kind, **request}, holder, ends)
+        self.pending[serial] = ({"devices": devices, "kind": kind, **request}, holder, ends, self.soak.checker.lives)
 
     def poll(self):
         self.soak.drain(self.client)
         for serial in [serial for serial in self.pending if self.client.replies[serial]]:
-            request, holder, ends = self.pending.pop(serial)
+            request, holder, ends, lives = self.pending.pop(serial)
             try:
                 path, lifeline = self.client.finish(serial)
             except BusError as refusal:
                 self.refused(refusal, request, holder)
             else:
-                self.granted(Lease(self.client, path, lifeline), request, holder, ends)
+                self.granted(Lease(self.client, path, lifeline), request, holder, ends, lives)
         for held in list(self.held):
             self.look_after(held)
 
@@ -184,11 +184,12 @@ class Party:
         if refusal.name not in REFUSALS + GONE:
             self.soak.fail(f"{self.name} asked for {request} and got {refusal}")
 
-    def granted(self, lease, request, holder, ends):
+    def granted(self, lease, request, holder, ends, lives):
         self.soak.figures.granted += 1
         self.soak.tell(f"{self.name} has {lease.id}: {request}")
         self.held.append(Held(self.soak, self, lease, request, holder))
-        self.soak.checker.answered(lease.id, [] if "=" in request["devices"][0] else request["devices"], ends, request.get("priority", 0))
+        self.soak.checker.answered(lease.id, [] if "=" in request["devices"][0] else request["devices"], ends,
+                                   request.get("priority", 0), lives)
         self.held[-1].since = self.soak.checker.looks
 
     def look_after(self, held):
@@ -210,7 +211,7 @@ class Party:
             else:
                 held.leave(self.soak.moment())
         self.held = []
-        for _, holder, _ in self.pending.values():
+        for _, holder, *_ in self.pending.values():
             if holder:
                 holder.kill()
         self.soak.host.clients.remove(self.client)

@@ -27,6 +27,7 @@ NICS = [NIC, NIC2, IDENTITY]
 UNPLUGGED = [name for name in NAMES if name != IDENTITY]     # its type would not come back
 ERRNOS = json.loads((pathlib.Path(__file__).parent / "errnos.json").read_text())
 ERRNOS.pop("comment")
+ERRNOS["probe"] = ["EAGAIN", "EIO"]     # that no driver takes a device is an answer, which stands
 KERNELS = [{"version": "6.12"}, {"version": "6.12", "iommufd": True}, {"version": "6.1"}]
 LATENCIES = {"inspect": 500, "set-override": 500, "unbind": 3000, "bind": 5000, "set-type": 2000, "reset": 10000, "lend": 1000,
              "claim": 1000, "set-num-vfs": 20000, "udev": 3000}
@@ -61,7 +62,8 @@ def topology(kernel):
                     nic(BRIDGE_A, 14, device="100e", driver="e1000", matches=["e1000"]),
                     nic(BRIDGE_B, 14, device="100e", driver="e1000", matches=["e1000"]),
                     nic(IDENTITY, 19), nvme(NVME, 20), *(nvme(name, 100 + n) for n, name in enumerate(SINGLES[:5])),
-                    nic(PF, 30, **igb)],
+                    # VFs get the numbers behind it, and none that an unplugged device comes back with
+                    nic(PF, 200, **igb)],
         "groups": [{"group": 19, "type": "identity"}],
     }
 
@@ -79,6 +81,7 @@ class Round:
         self.pids = itertools.count(1000)
         self.orphans = []       # without a holder, of requesters that are gone
         self.unplugged = {}     # name -> when
+        self.late = set()       # plugged in, and not yet seen in a free group: what was there before them is recorded
         self.parties, self.checker = [], None
         self.ending = False
 
@@ -187,6 +190,9 @@ class Round:
             if error.name not in GONE:
                 raise Violation(f"nobody could look: {error}") from None
         self.looked = time.monotonic()
+        for group in self.checker.last.groups_after.values():
+            if group["State"] == "free":
+                self.late -= {device["Name"] for device in group["DeviceList"]}
 
     # requests
 
@@ -325,13 +331,14 @@ class Round:
     def from_outside(self, name, number, act):
         """What he leaves of a group that nobody has, is what it is from then on."""
         self.checker.disturb(MEDDLING, "meddling", name)
-        before = self.is_put_back(number)
+        before = name not in self.late and self.is_put_back(number)
         act()
         if not before or not self.is_put_back(number):
             self.checker.soiled.add(number)
 
     def is_put_back(self, number):
-        """Is whatever somebody changes now undone, in the end? A lease that changes nothing has nothing undone."""
+        """Is whatever somebody changes now undone, in the end? A lease that changes nothing has nothing undone; nor has
+        a device of which nothing is recorded, see above."""
         try:
             group = self.host.root.groups().get(number, {})
         except BusError:
@@ -412,6 +419,7 @@ class Round:
         if seen and not is_there:
             self.checker.disturb(MEDDLING, "plugged in", name)
             self.tell(f"{name} is plugged in")
+            self.late.add(name)
             self.event("hotplug", device=self.host.first["devices"][name])
         self.later(0.3, lambda: self.plug(name))
 
@@ -458,6 +466,7 @@ class Round:
                 raise Violation(f"the daemon ended with status {self.host.how_it_died()}")
             self.figures.kills += 1
             self.tell("the daemon is killed while it starts")
+        self.checker.lives += 1
         with contextlib.suppress(Died):
             self.host.revive()
             self.tell("the daemon runs again")
