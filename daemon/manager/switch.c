@@ -377,6 +377,19 @@ static int switch_halt(Switch *s) {
         return 0;
 }
 
+/* left: what is still to be done, all tries notwithstanding. */
+static int switch_fail_restore(Switch *s, const Step *left, Changes *c) {
+        _cleanup_free_ char *step = NULL, *why = NULL;
+
+        if (fault_is_set(&s->first))
+                return registry_group_failed(s->m->registry, s->g, s->first.message, c);
+        step = step_describe(left);
+        why = str_format("it does not stay as it was before the lease: %s is to be done again and again; "
+                         "does somebody else change it at the same time?",
+                         step ? step : step_kind_to_string(left->kind));
+        return why ? registry_group_failed(s->m->registry, s->g, why, c) : -ENOMEM;
+}
+
 static int switch_finish_restore(Switch *s) {
         _cleanup_changes_ Changes c = CHANGES_NULL;
         _cleanup_plan_ Plan left = PLAN_NULL;
@@ -404,11 +417,7 @@ static int switch_finish_restore(Switch *s) {
         else if (++s->replans <= RESTORE_TRIES)
                 return switch_begin(s);
         else
-                r = registry_group_failed(s->m->registry, s->g,
-                                          fault_is_set(&s->first)
-                                                  ? s->first.message
-                                                  : "it does not stay as it was before the lease",
-                                          &c);
+                r = switch_fail_restore(s, &left.steps[0], &c);
         if (r < 0)
                 return r;
         switch_stop(s);
