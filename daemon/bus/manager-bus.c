@@ -58,6 +58,8 @@ static int method_acquire(sd_bus_message *call, void *userdata, sd_bus_error *er
                 r = policy_check_acquire(manager_policy(s->m), caller, &request, &fault);
         if (r < 0)
                 return bus_refuse(s, call, r, &fault);
+        if (request.owner.uid != caller->uid)
+                bus_audit_asked(s, call, caller);
         p = pending_new(s, call);
         if (!p)
                 return -ENOMEM;

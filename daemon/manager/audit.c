@@ -112,6 +112,8 @@ static void record_end(Record *r) {
 static void add_groups(Record *r, Group *const *groups, size_t n) {
         _cleanup_free_ char *text = NULL;
 
+        if (!r->audit->journal)
+                return;
         for (size_t i = 0; i < n; i++)
                 if (str_append(&text, "%s%u", i > 0 ? " " : "", groups[i]->id) < 0)
                         log_error("Out of memory");
@@ -305,19 +307,25 @@ static void audit_lease(Audit *a, Lease *l) {
 
 /* groups */
 
+static void add_members(Record *r, const Group *g) {
+        _cleanup_free_ char *text = NULL;
+
+        for (const Device *d = g->devices; d && r->audit->journal; d = d->next)
+                if (str_append(&text, "%s%s", text ? " " : "", d->facts.name) < 0)
+                        log_error("Out of memory");
+        if (text)
+                record_add(r, "DMAOWNER_DEVICES", "%s", text);
+}
+
 static void audit_group_event(Audit *a, AuditEvent event, Group *g, const char *what) {
-        _cleanup_free_ char *names = group_device_names(g), *devices = NULL;
+        _cleanup_free_ char *names = group_device_names(g);
         const char *why = g->waits_for;
         Record r;
 
         record_begin(&r, a, event, "Group %u (%s): %s%s%s", g->id, names ? names : "?", what,
                      str_empty(why) ? "" : ": ", str_empty(why) ? "" : why);
         add_owner(&r, &g->owner);
-        for (const Device *d = g->devices; d; d = d->next)
-                if (str_append(&devices, "%s%s", devices ? " " : "", d->facts.name) < 0)
-                        log_error("Out of memory");
-        if (devices)
-                record_add(&r, "DMAOWNER_DEVICES", "%s", devices);
+        add_members(&r, g);
         add_groups(&r, &g, 1);
         if (!str_empty(why))
                 record_add(&r, "DMAOWNER_REASON", "%s", why);

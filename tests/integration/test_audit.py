@@ -208,6 +208,13 @@ def test_who_releases_and_revokes_for_others(host, root, decisions, other_users,
     assert names(decisions()).count("asked") == 2
 
 
+def test_who_asks_for_others(root, decisions, other_users):
+    root.hold(NIC, uid=ALICE)
+    found = decisions()
+    assert names(found) == ["asked", "granted", "active"]
+    assert found[0][1]["DMAOWNER_CALLER_UID"] == "0" and found[1][1]["DMAOWNER_UID"] == str(ALICE)
+
+
 def test_force(root, decisions):
     root.wait(lambda: root.device(DISK_USED)["InUse"], "the use of the disk")
     with pytest.raises(BusError):
