@@ -42,6 +42,9 @@ int bus_connect(const Options *o, sd_bus **ret) {
         int r;
 
         r = bus_open(o->bus, &bus);
+        /* a person at a terminal may be asked for a password */
+        if (r >= 0 && isatty(STDIN_FILENO))
+                r = sd_bus_set_allow_interactive_authorization(bus, true);
         if (r >= 0)
                 r = sd_bus_get_unique_name(bus, &name); /* waits until the bus has let us in */
         if (r >= 0) {

@@ -2,8 +2,9 @@
 
 /*
  * Who a caller is. The bus itself vouches for the uid and the groups that a connection had when it was
- * made; nothing is looked up by pid, which may be somebody else's by now. One short call to the bus per
- * connection; the answer is remembered.
+ * made; nothing is looked up by pid, which may be somebody else's by now: its unit only by a descriptor
+ * of the process, where the bus gives one. One short call to the bus per connection; the answer is
+ * remembered.
  */
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "bus/bus-internal.h"
+#include "manager/process.h"
 #include "util/strings.h"
 
 #define GROUP_NAME   "dmaowner"
@@ -36,12 +38,24 @@ static int read_groups(const BusServer *s, sd_bus_message *m, Caller *caller) {
         r = sd_bus_message_enter_container(m, 'v', "au");
         if (r >= 0)
                 r = sd_bus_message_enter_container(m, 'a', "u");
-        while (r >= 0 && (r = sd_bus_message_read(m, "u", &gid)) > 0)
+        while (r >= 0 && (r = sd_bus_message_read(m, "u", &gid)) > 0) {
                 if (gid == s->member_gid)
                         caller->member = true;
+                r = caller_add_group(caller, gid);
+        }
         if (r >= 0)
                 r = sd_bus_message_exit_container(m);
         return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+/* A bus that hands out a descriptor of the process proves which one it is. What cannot be said of it matches no
+ * rule. */
+static int read_unit(sd_bus_message *m, Caller *caller) {
+        int pidfd, r = sd_bus_message_read(m, "v", "h", &pidfd);
+
+        if (r >= 0 && process_unit(pidfd, &caller->unit) == -ENOMEM)
+                r = -ENOMEM;
+        return r;
 }
 
 static int read_credentials(const BusServer *s, sd_bus_message *m, Caller *caller) {
@@ -59,6 +73,8 @@ static int read_credentials(const BusServer *s, sd_bus_message *m, Caller *calle
                         has_uid = true;
                 } else if (r >= 0 && strcmp(key, "UnixGroupIDs") == 0)
                         r = read_groups(s, m, caller);
+                else if (r >= 0 && strcmp(key, "ProcessFD") == 0)
+                        r = read_unit(m, caller);
                 else if (r >= 0)
                         r = sd_bus_message_skip(m, "v");
                 if (r >= 0)
@@ -69,7 +85,7 @@ static int read_credentials(const BusServer *s, sd_bus_message *m, Caller *calle
 
 static int ask_bus(BusServer *s, const char *sender, Caller *ret) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
-        Caller caller = {};
+        _cleanup_caller_ Caller caller = {};
         int r;
 
         r = sd_bus_message_new_method_call(s->bus, &call, "org.freedesktop.DBus",
@@ -85,20 +101,18 @@ static int ask_bus(BusServer *s, const char *sender, Caller *ret) {
                 return r;
         caller.privileged = caller.uid == 0 || (s->simulated && caller.uid == geteuid());
         *ret = caller;
+        caller = (Caller){};
         return 0;
 }
 
-int bus_caller(BusServer *s, sd_bus_message *m, const Caller **ret) {
-        const char *sender = sd_bus_message_get_sender(m);
-        Caller caller;
+static int find_peer(BusServer *s, const char *sender, Peer **ret) {
+        _cleanup_caller_ Caller caller = {};
         Peer *peer;
         int r;
 
-        if (!sender)
-                return -ENODATA;
         for (size_t i = 0; i < PEERS; i++)
                 if (str_eq(s->peers[i].name, sender)) {
-                        *ret = &s->peers[i].caller;
+                        *ret = &s->peers[i];
                         return 0;
                 }
         r = ask_bus(s, sender, &caller);
@@ -108,8 +122,26 @@ int bus_caller(BusServer *s, sd_bus_message *m, const Caller **ret) {
         r = str_set(&peer->name, sender);
         if (r < 0)
                 return r;
+        caller_clear(&peer->caller);
         peer->caller = caller;
+        caller = (Caller){};
         s->next_peer = (s->next_peer + 1) % PEERS;
+        *ret = peer;
+        return 0;
+}
+
+int bus_caller(BusServer *s, sd_bus_message *m, const Caller **ret) {
+        const char *sender = sd_bus_message_get_sender(m);
+        Peer *peer;
+        int r;
+
+        if (!sender)
+                return -ENODATA;
+        r = find_peer(s, sender, &peer);
+        if (r < 0)
+                return r;
+        peer->caller.sees = policy_check_manage(manager_policy(s->m), &peer->caller, NULL,
+                                                MANAGE_SEE, NULL) == 0;
         *ret = &peer->caller;
         return 0;
 }

@@ -19,6 +19,8 @@ typedef struct Peer {
 /* A lease that lives as long as a connection. */
 typedef struct Tracked Tracked;
 typedef struct Pending Pending;
+/* What administrators are asked. */
+typedef struct Question Question;
 
 struct BusServer {
         sd_bus *bus;
@@ -29,7 +31,9 @@ struct BusServer {
         Peer peers[PEERS]; /* a ring: the oldest is forgotten */
         size_t next_peer;
         Tracked *tracked;
-        Pending *pending; /* calls that are answered later; utlist, doubly linked */
+        Pending *pending;    /* calls that are answered later; utlist, doubly linked */
+        Question *questions; /* the same */
+        unsigned long long last_question;
         sd_event_source *answer_again;
         bool signalling; /* properties are read for everybody, not for a caller */
 };
@@ -38,6 +42,20 @@ struct BusServer {
 int bus_caller_init(BusServer *s);
 /* Who sent the message, as the bus itself says. A negative errno if it has left. */
 int bus_caller(BusServer *s, sd_bus_message *m, const Caller **ret);
+
+/* bus-authorise.c */
+void bus_authorise_end(BusServer *s);
+/*
+ * Has an administrator agreed to this call? 0: yes. 1: he is being asked, and handler is run again, with the call,
+ * when he has answered. -ECANCELED with the fault set, or another errno. action: polkit's.
+ */
+int bus_authorise(BusServer *s, sd_bus_message *call, sd_bus_message_handler_t handler,
+                  const char *action, Fault *fault);
+/* He was asked, and has. */
+bool bus_is_authorised(BusServer *s, sd_bus_message *call);
+/* May who calls do this to what is that owner's, or (NULL) the host's? Answers like bus_authorise(). */
+int bus_may_manage(BusServer *s, sd_bus_message *call, sd_bus_message_handler_t handler,
+                   const Owner *owner, ManageAction action, Fault *fault);
 
 /* bus-request.c: reads "a{sv}" options of Acquire and Explain into a request for these devices.
  * pidfd: a duplicate, or -EBADF. -ECANCELED with the fault set, or another errno. */
@@ -75,14 +93,17 @@ int bus_append_owner(sd_bus_message *reply, const Owner *owner, const Caller *ca
 struct Pending {
         BusServer *s;
         sd_bus_message *call;
-        int error; /* what is still to be said, for want of memory */
+        uid_t uid;
+        const char *action; /* polkit's, of Acquire */
+        int error;          /* what is still to be said, for want of memory */
         Pending *prev, *next;
 };
 
 int bus_pending_init(BusServer *s, sd_event *event);
 void bus_pending_end(BusServer *s);
-/* NULL: no memory. */
-Pending *pending_new(BusServer *s, sd_bus_message *call);
+/* -ECANCELED with the fault set if that user waits for too many answers, or -ENOMEM. */
+int pending_new(BusServer *s, sd_bus_message *call, const Caller *caller, Pending **ret,
+                Fault *fault);
 /* r: whether it could be answered; if not, it is answered with that. */
 void pending_finish(Pending *p, int r);
 

@@ -6,7 +6,8 @@
 #include "kernel/alarm.h"
 #include "util/log.h"
 
-#define AGAIN_USEC 200000ULL
+#define AGAIN_USEC   200000ULL
+#define CALLS_OF_ONE 128 /* user, that wait for their answer */
 
 static void pending_free(Pending *p) {
         DL_DELETE(p->s->pending, p);
@@ -43,14 +44,31 @@ void bus_pending_end(BusServer *s) {
         s->answer_again = sd_event_source_disable_unref(s->answer_again);
 }
 
-Pending *pending_new(BusServer *s, sd_bus_message *call) {
-        Pending *p = calloc(1, sizeof(Pending));
+static size_t count_pending(const BusServer *s, uid_t uid) {
+        const Pending *p;
+        size_t n = 0;
 
+        DL_FOREACH(s->pending, p) {
+                n += p->uid == uid;
+        }
+        return n;
+}
+
+int pending_new(BusServer *s, sd_bus_message *call, const Caller *caller, Pending **ret,
+                Fault *fault) {
+        Pending *p;
+
+        if (!caller->privileged && count_pending(s, caller->uid) >= CALLS_OF_ONE)
+                return fault_set(fault, ERROR_QUOTA_EXCEEDED,
+                                 "uid %u waits for %d answers already: wait for some of them",
+                                 (unsigned)caller->uid, CALLS_OF_ONE);
+        p = calloc(1, sizeof(Pending));
         if (!p)
-                return NULL;
-        *p = (Pending){ .s = s, .call = sd_bus_message_ref(call) };
+                return -ENOMEM;
+        *p = (Pending){ .s = s, .call = sd_bus_message_ref(call), .uid = caller->uid };
         DL_APPEND(s->pending, p);
-        return p;
+        *ret = p;
+        return 0;
 }
 
 void pending_finish(Pending *p, int r) {

@@ -335,7 +335,9 @@ int bus_read_request(BusServer *s, sd_bus_message *m, const Caller *caller, Requ
 
         request.created = manager_now(s->m);
         request.uid = request.owner.uid = caller->uid;
-        q = sd_bus_message_read_strv(m, &devices);
+        q = caller_copy(&request.caller, caller);
+        if (q >= 0)
+                q = sd_bus_message_read_strv(m, &devices);
         if (q >= 0)
                 q = sd_bus_message_read(m, "s", &kind);
         if (q < 0)

@@ -292,9 +292,12 @@ BusServer *bus_server_free(BusServer *s) {
         manager_answer_all(s->m);
         while (s->tracked)
                 tracked_free(s->tracked);
-        for (size_t i = 0; i < PEERS; i++)
+        for (size_t i = 0; i < PEERS; i++) {
                 free(s->peers[i].name);
+                caller_clear(&s->peers[i].caller);
+        }
         free(s->bus_id);
+        bus_authorise_end(s);
         bus_pending_end(s);
         sd_bus_flush_close_unref(s->bus);
         free(s);

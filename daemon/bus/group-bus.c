@@ -161,28 +161,26 @@ static int enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***re
 
 /* methods */
 
-static int administer(sd_bus_message *call, BusServer *s, int (*act)(Manager *, Group *, Fault *)) {
+static int administer(sd_bus_message *call, BusServer *s, sd_bus_message_handler_t handler,
+                      int (*act)(Manager *, Group *, Fault *)) {
         Group *g = group_of(s, sd_bus_message_get_path(call));
         _cleanup_fault_ Fault fault = FAULT_NULL;
-        const Caller *caller;
         int r;
 
-        r = bus_caller(s, call, &caller);
-        if (r == 0)
-                r = policy_check_administer(caller, &fault);
-        if (r == 0)
-                bus_audit_asked(s, call, caller);
+        r = bus_may_manage(s, call, handler, NULL, MANAGE_ADMINISTER, &fault);
+        if (r > 0)
+                return r;
         if (r == 0)
                 r = g ? act(s->m, g, &fault) : -ENOENT;
         return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
 static int method_retry(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        return administer(call, userdata, manager_retry);
+        return administer(call, userdata, method_retry, manager_retry);
 }
 
 static int method_accept(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        return administer(call, userdata, manager_accept);
+        return administer(call, userdata, method_accept, manager_accept);
 }
 
 #define CONST   SD_BUS_VTABLE_PROPERTY_CONST

@@ -239,24 +239,19 @@ static int enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***re
 
 /* methods */
 
-/* The lease that the call is about, if its caller may manage it. */
-static int read_lease(BusServer *s, sd_bus_message *call, Lease **ret, const Caller **ret_caller,
-                      Fault *fault) {
+/* The lease that the call is about, if its caller may do this to it. 1: somebody is asked that first */
+static int read_lease(BusServer *s, sd_bus_message *call, sd_bus_message_handler_t handler,
+                      ManageAction action, Lease **ret, Fault *fault) {
         Lease *l = lease_of(s, sd_bus_message_get_path(call));
         int r;
 
         if (!l)
                 return fault_set(fault, ERROR_NO_SUCH_LEASE, "there is no lease at %s",
                                  sd_bus_message_get_path(call));
-        r = bus_caller(s, call, ret_caller);
+        r = bus_may_manage(s, call, handler, &l->request.owner, action, fault);
         if (r == 0)
-                r = policy_check_manage(*ret_caller, &l->request.owner, fault);
-        if (r < 0)
-                return r;
-        if ((*ret_caller)->uid != l->request.owner.uid)
-                bus_audit_asked(s, call, *ret_caller);
-        *ret = l;
-        return 0;
+                *ret = l;
+        return r;
 }
 
 static int refuse_ended(const Lease *l, Fault *fault) {
@@ -267,12 +262,13 @@ static int refuse_ended(const Lease *l, Fault *fault) {
 
 static int method_release(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_fault_ Fault fault = FAULT_NULL;
-        const Caller *caller;
         BusServer *s = userdata;
         Lease *l;
         int r;
 
-        r = read_lease(s, call, &l, &caller, &fault);
+        r = read_lease(s, call, method_release, MANAGE_RELEASE, &l, &fault);
+        if (r > 0)
+                return r;
         if (r == 0)
                 r = manager_end_lease(s->m, l, "released");
         return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
@@ -280,7 +276,6 @@ static int method_release(sd_bus_message *call, void *userdata, sd_bus_error *er
 
 static int method_revoke(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_fault_ Fault fault = FAULT_NULL;
-        const Caller *caller;
         const char *reason;
         BusServer *s = userdata;
         uint64_t deadline;
@@ -289,7 +284,9 @@ static int method_revoke(sd_bus_message *call, void *userdata, sd_bus_error *err
 
         r = sd_bus_message_read(call, "st", &reason, &deadline);
         if (r >= 0)
-                r = read_lease(s, call, &l, &caller, &fault);
+                r = read_lease(s, call, method_revoke, MANAGE_REVOKE, &l, &fault);
+        if (r > 0)
+                return r;
         if (r >= 0)
                 r = bus_check_text("the reason", reason, &fault);
         if (r >= 0) {
@@ -300,9 +297,24 @@ static int method_revoke(sd_bus_message *call, void *userdata, sd_bus_error *err
         return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
+/* What policy gives for a time only root may give for longer. */
+static int check_renewal(BusServer *s, sd_bus_message *call, const Lease *l, uint64_t ttl,
+                         Fault *fault) {
+        uint64_t longest = registry_longest_ttl(manager_registry(s->m), l);
+        const Caller *caller;
+        int r = bus_check_ttl(ttl, fault);
+
+        if (r >= 0)
+                r = bus_caller(s, call, &caller);
+        if (r < 0 || caller->privileged || longest == 0 || (ttl > 0 && ttl <= longest))
+                return r;
+        return fault_set(fault, ERROR_MAY_NOT,
+                         "lease %s may be renewed for %llu s at a time: the policy says so", l->id,
+                         (unsigned long long)(longest / 1000000));
+}
+
 static int method_renew(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_fault_ Fault fault = FAULT_NULL;
-        const Caller *caller;
         BusServer *s = userdata;
         uint64_t ttl;
         Lease *l;
@@ -310,9 +322,11 @@ static int method_renew(sd_bus_message *call, void *userdata, sd_bus_error *erro
 
         r = sd_bus_message_read(call, "t", &ttl);
         if (r >= 0)
-                r = read_lease(s, call, &l, &caller, &fault);
+                r = read_lease(s, call, method_renew, MANAGE_RENEW, &l, &fault);
+        if (r > 0)
+                return r;
         if (r >= 0)
-                r = bus_check_ttl(ttl, &fault);
+                r = check_renewal(s, call, l, ttl, &fault);
         if (r >= 0) {
                 r = manager_renew(s->m, l, ttl);
                 if (r == -EINVAL)
@@ -349,7 +363,11 @@ static int method_confirm(sd_bus_message *call, void *userdata, sd_bus_error *er
 
         r = sd_bus_message_read(call, "h", &fd);
         if (r >= 0)
-                r = read_lease(s, call, &l, &caller, &fault);
+                r = read_lease(s, call, method_confirm, MANAGE_RENEW, &l, &fault);
+        if (r > 0)
+                return r;
+        if (r >= 0)
+                r = bus_caller(s, call, &caller);
         if (r >= 0)
                 r = confirm(s, l, caller, fd, &fault);
         return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
@@ -428,14 +446,15 @@ static int method_open_files(sd_bus_message *call, void *userdata, sd_bus_error 
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_(strv_freep) char **devices = NULL;
         _cleanup_fault_ Fault fault = FAULT_NULL;
-        const Caller *caller;
         BusServer *s = userdata;
         Lease *l;
         int r;
 
         r = sd_bus_message_read_strv(call, &devices);
         if (r >= 0)
-                r = read_lease(s, call, &l, &caller, &fault);
+                r = read_lease(s, call, method_open_files, MANAGE_OPEN, &l, &fault);
+        if (r > 0)
+                return r;
         if (r >= 0)
                 r = check_lends(l, &fault);
         if (r >= 0)

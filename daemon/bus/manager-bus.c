@@ -28,6 +28,18 @@ static int reply_lease(Pending *p, const Lease *l, int lifeline) {
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
+static int method_acquire(sd_bus_message *call, void *userdata, sd_bus_error *error);
+
+/* Refused, unless an administrator agrees. 1: he is asked */
+static int refuse_lease(Pending *p, const Fault *fault) {
+        _cleanup_fault_ Fault why = FAULT_NULL;
+        int r = fault->code == ERROR_MUST_ASK
+                        ? bus_authorise(p->s, p->call, method_acquire, p->action, &why)
+                        : -ECANCELED;
+
+        return r > 0 ? r : bus_refuse(p->s, p->call, r, fault_is_set(&why) ? &why : fault);
+}
+
 static void on_acquired(Lease *l, int lifeline, const Fault *fault, void *userdata) {
         _cleanup_close_ int fd = lifeline; /* the message has a duplicate */
         Pending *p = userdata;
@@ -36,7 +48,7 @@ static void on_acquired(Lease *l, int lifeline, const Fault *fault, void *userda
         if (l && l->request.holder == HOLDER_CONNECTION)
                 r = bus_track_holder(p->s, l);
         if (r >= 0)
-                r = l ? reply_lease(p, l, fd) : bus_refuse(p->s, p->call, 0, fault);
+                r = l ? reply_lease(p, l, fd) : refuse_lease(p, fault);
         if (r < 0 && l)
                 manager_surely_end_lease(p->s->m, l, "not-answered");
         pending_finish(p, r);
@@ -55,14 +67,13 @@ static int method_acquire(sd_bus_message *call, void *userdata, sd_bus_error *er
         if (r >= 0)
                 r = bus_read_request(s, call, caller, &request, &pidfd, &fault);
         if (r >= 0)
-                r = policy_check_acquire(manager_policy(s->m), caller, &request, &fault);
+                r = pending_new(s, call, caller, &p, &fault);
         if (r < 0)
                 return bus_refuse(s, call, r, &fault);
         if (request.owner.uid != caller->uid)
                 bus_audit_asked(s, call, caller);
-        p = pending_new(s, call);
-        if (!p)
-                return -ENOMEM;
+        p->action = request.force ? BUS_NAME ".acquire-force" : BUS_NAME ".acquire";
+        request.authorised = bus_is_authorised(s, call);
         manager_acquire(s->m, &request, TAKE_FD(pidfd), on_acquired, p);
         return 1;
 }
@@ -144,12 +155,10 @@ static int method_explain(sd_bus_message *call, void *userdata, sd_bus_error *er
         if (r >= 0)
                 r = bus_read_request(s, call, caller, &request, &pidfd, &fault);
         if (r >= 0)
-                r = policy_check_acquire(manager_policy(s->m), caller, &request, &fault);
+                r = pending_new(s, call, caller, &p, &fault);
         if (r < 0)
                 return bus_reply_fault(call, r, &fault);
-        p = pending_new(s, call);
-        if (!p)
-                return -ENOMEM;
+        request.authorised = true; /* what would be done if an administrator agreed */
         manager_explain(s->m, &request, on_explained, p);
         return 1;
 }
@@ -173,7 +182,8 @@ static int method_release_owner(sd_bus_message *call, void *userdata, sd_bus_err
         while (r >= 0 && (l = registry_next_lease(manager_registry(s->m), seq))) {
                 seq = l->seq;
                 if (!str_eq(l->request.owner.name, owner) || lease_state_is_over(l->state) ||
-                    policy_check_manage(caller, &l->request.owner, NULL) < 0)
+                    policy_check_manage(manager_policy(s->m), caller, &l->request.owner,
+                                        MANAGE_RELEASE, NULL) < 0)
                         continue;
                 if (!others && caller->uid != l->request.owner.uid) {
                         bus_audit_asked(s, call, caller);
@@ -302,45 +312,98 @@ static int method_list_leases(sd_bus_message *call, void *userdata, sd_bus_error
 static int method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         _cleanup_fault_ Fault fault = FAULT_NULL;
         BusServer *s = userdata;
-        const Caller *caller;
         int r;
 
-        r = bus_caller(s, call, &caller);
-        if (r >= 0)
-                r = policy_check_administer(caller, &fault);
-        if (r >= 0)
-                bus_audit_asked(s, call, caller);
-        if (r >= 0)
+        r = bus_may_manage(s, call, method_reload, NULL, MANAGE_RELOAD, &fault);
+        if (r > 0)
+                return r;
+        if (r == 0)
                 r = manager_reload(s->m, &fault);
         return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
+/* Somebody, as numbers: a name is the asker's business. */
+static int read_account(BusServer *s, sd_bus_message *call, Caller *ret) {
+        const char *unit;
+        uint32_t uid, gid;
+        int r = sd_bus_message_read(call, "u", &uid);
+
+        if (r >= 0)
+                r = sd_bus_message_enter_container(call, 'a', "u");
+        while (r >= 0 && (r = sd_bus_message_read(call, "u", &gid)) > 0) {
+                ret->member = ret->member || gid == s->member_gid;
+                r = caller_add_group(ret, gid);
+        }
+        if (r >= 0)
+                r = sd_bus_message_exit_container(call);
+        if (r >= 0)
+                r = sd_bus_message_read(call, "s", &unit);
+        if (r >= 0)
+                r = str_set(&ret->unit, str_empty(unit) ? NULL : unit);
+        ret->uid = uid;
+        ret->privileged = uid == 0;
+        return r;
+}
+
+static int check_tester(BusServer *s, sd_bus_message *call, uid_t uid, Fault *fault) {
+        const Caller *caller;
+        int r = bus_caller(s, call, &caller);
+
+        if (r < 0 || policy_may_see(caller, uid))
+                return r;
+        return fault_set(fault, ERROR_MAY_NOT, "uid %u may not ask what others may",
+                         (unsigned)caller->uid);
+}
+
+static int method_test_policy(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        _cleanup_fault_ Fault fault = FAULT_NULL, why = FAULT_NULL;
+        _cleanup_request_ Request request = REQUEST_NULL;
+        _cleanup_caller_ Caller account = {};
+        _cleanup_close_ int pidfd = -EBADF;
+        _cleanup_free_ char *rule = NULL;
+        BusServer *s = userdata;
+        Decision decision;
+        int r;
+
+        r = read_account(s, call, &account);
+        if (r >= 0)
+                r = check_tester(s, call, account.uid, &fault);
+        if (r >= 0)
+                r = bus_read_request(s, call, &account, &request, &pidfd, &fault);
+        if (r >= 0 && request.n_choices > 0)
+                r = fault_set(&fault, ERROR_INVALID_ARGS, "name devices: a selector fits many");
+        if (r >= 0)
+                r = registry_test_policy(manager_registry(s->m), &request, &decision, &rule, &fault,
+                                         &why);
+        if (r < 0)
+                return bus_reply_fault(call, r, &fault);
+        return sd_bus_reply_method_return(call, "sss", decision_to_string(decision), rule,
+                                          why.message ? why.message : "");
+}
+
 /* What administrators do to devices that they name. */
-static int administer(sd_bus_message *call, BusServer *s,
+static int administer(sd_bus_message *call, BusServer *s, sd_bus_message_handler_t handler,
                       int (*act)(Manager *m, char *const *devices, Fault *fault)) {
         _cleanup_(strv_freep) char **devices = NULL;
         _cleanup_fault_ Fault fault = FAULT_NULL;
-        const Caller *caller;
         int r;
 
         r = sd_bus_message_read_strv(call, &devices);
         if (r >= 0)
-                r = bus_caller(s, call, &caller);
-        if (r >= 0)
-                r = policy_check_administer(caller, &fault);
-        if (r >= 0)
-                bus_audit_asked(s, call, caller);
-        if (r >= 0)
+                r = bus_may_manage(s, call, handler, NULL, MANAGE_ADMINISTER, &fault);
+        if (r > 0)
+                return r;
+        if (r == 0)
                 r = act(s->m, devices, &fault);
         return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_reply_method_return(call, "");
 }
 
 static int method_mark_clean(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        return administer(call, userdata, manager_mark_clean);
+        return administer(call, userdata, method_mark_clean, manager_mark_clean);
 }
 
 static int method_restore(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        return administer(call, userdata, manager_give_back);
+        return administer(call, userdata, method_restore, manager_give_back);
 }
 
 /* look-ups */
@@ -436,6 +499,11 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Reload", "", "", method_reload, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("Restore", SD_BUS_ARGS("as", devices), SD_BUS_NO_RESULT,
                                 method_restore, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("TestPolicy",
+                                SD_BUS_ARGS("u", uid, "au", gids, "s", unit, "as", devices, "s",
+                                            kind, "a{sv}", options),
+                                SD_BUS_RESULT("s", decision, "s", rule, "s", reason),
+                                method_test_policy, ANYBODY),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Kernel", "s", get_kernel, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_VTABLE_END,

@@ -7,11 +7,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "config.h"
+#include "config/access-json.h"
+#include "config/json-words.h"
 #include "config/rule-json.h"
 #include "util/json.h"
 #include "util/strings.h"
 
 #define FOLDER         "/etc/dmaownerd"
+#define LIMIT_MAX      1000000
 #define SIZE_MAX_BYTES (1024 * 1024)
 
 const char *policy_folder(void) {
@@ -36,22 +40,51 @@ static int take_rule(JsonText *t, const JsonValue *value, void *userdata) {
         return r < 0 ? r : policy_add(userdata, &rule);
 }
 
+static int take_limit(JsonText *t, const char *key, size_t at, const JsonValue *value,
+                      void *userdata) {
+        int64_t limit = json_object_get_int64(value->o);
+        Limits *limits = userdata;
+        unsigned *which = strcmp(key, "leases") == 0   ? &limits->leases
+                          : strcmp(key, "queued") == 0 ? &limits->queued
+                                                       : NULL;
+
+        if (!which)
+                return json_text_fail(t, at,
+                                      "there is no key \"%s\" in \"limits\"; there are \"leases\", "
+                                      "\"queued\"",
+                                      key);
+        if (!json_object_is_type(value->o, json_type_int) || limit < 0 || limit > LIMIT_MAX)
+                return json_fail_expected(t, key, value, "a number from 0 to 1000000");
+        *which = (unsigned)limit;
+        return 0;
+}
+
 static int take_key(JsonText *t, const char *key, size_t at, const JsonValue *value,
                     void *userdata) {
+        Policy *p = userdata;
+
         if (strcmp(key, "$schema") == 0 || strcmp(key, "comment") == 0)
                 return json_value_string(value)
                                ? 0
                                : json_text_fail(t, value->at,
                                                 "key \"%s\": a string is expected, not %s", key,
                                                 json_value_kind(value));
+        if (strcmp(key, "manage") == 0)
+                return access_from_json(t, key, value, true, &p->manage);
+        if (strcmp(key, "limits") == 0)
+                return json_object_is_type(value->o, json_type_object)
+                               ? json_text_members(t, value, take_limit, &p->limits)
+                               : json_fail_expected(t, key, value, "an object");
         if (strcmp(key, "rules") != 0)
-                return json_text_fail(t, at, "there is no key \"%s\" here; expected is \"rules\"",
+                return json_text_fail(t, at,
+                                      "there is no key \"%s\" here; expected are \"rules\", "
+                                      "\"manage\", \"limits\"",
                                       key);
         if (!json_object_is_type(value->o, json_type_array))
                 return json_text_fail(t, value->at,
                                       "key \"rules\": a list of rules is expected, not %s",
                                       json_value_kind(value));
-        return json_text_items(t, value, take_rule, userdata);
+        return json_text_items(t, value, take_rule, p);
 }
 
 int policy_read_text(Policy *p, const char *name, const char *text, size_t size,
@@ -143,11 +176,18 @@ static int is_drop_in(const struct dirent *entry) {
                strcmp(entry->d_name + n - suffix, ".json") == 0;
 }
 
+static const char *base_name(const char *path) {
+        const char *slash = strrchr(path, '/');
+
+        return slash ? slash + 1 : path;
+}
+
 static int by_bytes(const struct dirent **a, const struct dirent **b) {
         return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static int read_drop_ins(Policy *p, const char *folder, char **ret_message) {
+/* Adds the drop-ins of a folder to those that are known by their names already, which hide these. */
+static int list_drop_ins(const char *folder, char ***paths, char **ret_message) {
         struct dirent **entries = NULL;
         int n, r = 0;
 
@@ -156,31 +196,69 @@ static int read_drop_ins(Policy *p, const char *folder, char **ret_message) {
                 return errno == ENOENT ? 0 : refuse(ret_message, folder, strerror(errno));
         for (int i = 0; i < n; i++) {
                 _cleanup_free_ char *path = str_format("%s/%s", folder, entries[i]->d_name);
+                bool hidden = false;
 
-                if (r == 0)
-                        r = path ? policy_read_file(p, path, ret_message) : -ENOMEM;
+                for (char **other = *paths; other && *other; other++)
+                        hidden = hidden || strcmp(base_name(*other), entries[i]->d_name) == 0;
+                if (r == 0 && !hidden)
+                        r = path ? strv_extend(paths, path) : -ENOMEM;
                 free(entries[i]);
         }
         free(entries);
         return r;
 }
 
-int policy_read_folder(const char *folder, Policy **ret, char **ret_message) {
-        _cleanup_(policy_freep) Policy *p = NULL;
-        _cleanup_free_ char *drop_ins = str_format("%s/conf.d", folder);
-        _cleanup_free_ char *file = str_format("%s/dmaownerd.json", folder);
-        struct stat st;
+static int by_name(const void *a, const void *b) {
+        return strcmp(base_name(*(char *const *)a), base_name(*(char *const *)b));
+}
+
+static int read_drop_ins(Policy *p, const char *folder, const char *vendor, char **ret_message) {
+        _cleanup_free_ char *own = str_format("%s/conf.d", folder);
+        _cleanup_free_ char *vendors = str_format("%s/conf.d", vendor);
+        _cleanup_(strv_freep) char **paths = NULL;
         int r;
 
-        if (!drop_ins || !file)
+        if (!own || !vendors)
                 return -ENOMEM;
+        r = list_drop_ins(own, &paths, ret_message);
+        if (r == 0)
+                r = list_drop_ins(vendors, &paths, ret_message);
+        if (r == 0 && paths)
+                qsort(paths, strv_length(paths), sizeof(char *), by_name);
+        for (char **path = paths; r == 0 && path && *path; path++)
+                r = policy_read_file(p, *path, ret_message);
+        return r;
+}
+
+/* 1: it is not there */
+static int read_main_file(Policy *p, const char *folder, char **ret_message) {
+        _cleanup_free_ char *file = str_format("%s/dmaownerd.json", folder);
+        struct stat st;
+
+        if (!file)
+                return -ENOMEM;
+        if (lstat(file, &st) < 0 && errno == ENOENT)
+                return 1;
+        return policy_read_file(p, file, ret_message);
+}
+
+int policy_read_folders(const char *folder, const char *vendor, Policy **ret, char **ret_message) {
+        _cleanup_(policy_freep) Policy *p = NULL;
+        int r;
+
         r = policy_new(&p);
         if (r == 0)
-                r = read_drop_ins(p, drop_ins, ret_message);
-        if (r == 0 && (lstat(file, &st) == 0 || errno != ENOENT))
-                r = policy_read_file(p, file, ret_message);
+                r = read_drop_ins(p, folder, vendor, ret_message);
+        if (r == 0)
+                r = read_main_file(p, folder, ret_message);
+        if (r > 0)
+                r = read_main_file(p, vendor, ret_message);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(p);
         return 0;
+}
+
+int policy_read(Policy **ret, char **ret_message) {
+        return policy_read_folders(policy_folder(), VENDOR_POLICY_FOLDER, ret, ret_message);
 }

@@ -4,85 +4,26 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "config/access-json.h"
+#include "config/json-words.h"
 #include "util/strings.h"
-
-#define LIST_MAX 1024
-#define WORD_MAX 128
 
 typedef struct Reader {
         Rule *rule;
         bool decides; /* it has a key that decides something */
 } Reader;
 
-/* words */
-
-typedef bool (*WordCheck)(const char *word);
-
-typedef struct Words {
-        char **list;
-        const char *key;
-        WordCheck check;
-        const char *expected;
-        bool numbers; /* they are written as numbers */
-} Words;
-
-/* NULL: it is of another type. */
-static const char *word_of(const Words *words, const JsonValue *value) {
-        if (!words->numbers)
-                return json_value_string(value);
-        return json_object_is_type(value->o, json_type_int) ? json_object_to_json_string(value->o)
-                                                            : NULL;
-}
-
-static int take_word(JsonText *t, const JsonValue *value, void *userdata) {
-        Words *words = userdata;
-        const char *word = word_of(words, value);
-
-        if (!word)
-                return json_text_fail(t, value->at, "key \"%s\": expected is %s, not %s",
-                                      words->key, words->expected, json_value_kind(value));
-        if (str_empty(word) || strlen(word) > WORD_MAX || !words->check(word))
-                return json_text_fail(t, value->at, "key \"%s\": expected is %s", words->key,
-                                      words->expected);
-        if (strv_length(words->list) >= LIST_MAX)
-                return json_text_fail(t, value->at, "key \"%s\": at most %d items", words->key,
-                                      LIST_MAX);
-        return strv_extend(&words->list, word);
-}
-
-/* One, or a list of them. */
-static int read_words(JsonText *t, const JsonValue *value, Words words, char ***ret) {
-        int r;
-
-        if (!json_object_is_type(value->o, json_type_array))
-                r = take_word(t, value, &words);
-        else if (json_object_array_length(value->o) == 0)
-                r = json_text_fail(t, value->at, "key \"%s\": an empty list says nothing",
-                                   words.key);
-        else
-                r = json_text_items(t, value, take_word, &words);
-        if (r < 0)
-                strv_free(words.list);
-        else
-                *ret = words.list;
-        return r;
-}
-
 /* what a word may look like */
 
-static bool only(const char *word, const char *allowed) {
-        return word[strspn(word, allowed)] == '\0';
-}
-
 static bool is_address(const char *word) {
-        return only(word, "0123456789abcdef:.*");
+        return json_word_only(word, "0123456789abcdef:.*");
 }
 
 static bool is_id(const char *word) {
         const char *colon = strchr(word, ':');
         size_t vendor = colon ? (size_t)(colon - word) : 0;
 
-        return colon && only(word, "0123456789abcdef:*") && !strchr(colon + 1, ':') &&
+        return colon && json_word_only(word, "0123456789abcdef:*") && !strchr(colon + 1, ':') &&
                (vendor == 4 || (vendor > 0 && memchr(word, '*', vendor))) &&
                (strlen(colon + 1) == 4 || (strchr(colon + 1, '*') && strlen(colon + 1) < 5));
 }
@@ -90,7 +31,7 @@ static bool is_id(const char *word) {
 static bool is_class(const char *word) {
         size_t n = strlen(word);
 
-        return only(word, "0123456789abcdef") && (n == 2 || n == 4 || n == 6);
+        return json_word_only(word, "0123456789abcdef") && (n == 2 || n == 4 || n == 6);
 }
 
 static bool is_driver(const char *word) {
@@ -117,7 +58,7 @@ static bool is_node(const char *word) {
 static const struct MatchKey {
         const char *name;
         size_t offset;
-        WordCheck check;
+        JsonWordCheck check;
         const char *expected;
         bool numbers;
 } match_keys[] = {
@@ -140,13 +81,13 @@ static int take_match_key(JsonText *t, const char *key, size_t at, const JsonVal
         for (size_t i = 0; i < sizeof(match_keys) / sizeof(*match_keys); i++) {
                 const struct MatchKey *k = &match_keys[i];
                 char ***list = (char ***)((char *)match + k->offset);
-                Words words = { .key = key,
-                                .check = k->check,
-                                .expected = k->expected,
-                                .numbers = k->numbers };
+                JsonWords words = { .key = key,
+                                    .check = k->check,
+                                    .expected = k->expected,
+                                    .numbers = k->numbers };
 
                 if (strcmp(k->name, key) == 0)
-                        return read_words(t, value, words, list);
+                        return json_words_read(t, value, words, list);
         }
         return json_text_fail(t, at,
                               "there is no key \"%s\" in \"match\"; there are \"device\", \"id\", "
@@ -163,37 +104,27 @@ static int read_match(JsonText *t, const char *key, const JsonValue *value, Read
 
 /* decisions */
 
-static int fail_expected(JsonText *t, const char *key, const JsonValue *value,
-                         const char *expected) {
-        const char *given = json_value_string(value);
-
-        if (given && strlen(given) <= WORD_MAX)
-                return json_text_fail(t, value->at, "key \"%s\": expected is %s, not \"%s\"", key,
-                                      expected, given);
-        return json_text_fail(t, value->at, "key \"%s\": expected is %s, not %s", key, expected,
-                              given ? "such a long string" : json_value_kind(value));
-}
-
 static int read_name(JsonText *t, const char *key, const JsonValue *value, Reader *reader) {
         const char *name = json_value_string(value);
 
-        if (str_empty(name) || strlen(name) > WORD_MAX)
-                return fail_expected(t, key, value, "a short text");
+        if (str_empty(name) || strlen(name) > JSON_WORD_MAX)
+                return json_fail_expected(t, key, value, "a short text");
         for (const char *c = name; *c; c++)
                 if ((unsigned char)*c < ' ' || *c == 0x7f)
-                        return fail_expected(t, key, value, "a text without control characters");
+                        return json_fail_expected(t, key, value,
+                                                  "a text without control characters");
         return str_set(&reader->rule->name, name);
 }
 
 static int read_comment(JsonText *t, const char *key, const JsonValue *value, Reader *reader) {
-        return json_value_string(value) ? 0 : fail_expected(t, key, value, "a text");
+        return json_value_string(value) ? 0 : json_fail_expected(t, key, value, "a text");
 }
 
 static int read_release(JsonText *t, const char *key, const JsonValue *value, Reader *reader) {
         ReleaseAction action = release_action_from_string(json_value_string(value));
 
         if (action < 0)
-                return fail_expected(t, key, value, "\"restore\" or \"keep\"");
+                return json_fail_expected(t, key, value, "\"restore\", \"keep\" or \"unbound\"");
         reader->rule->release = action;
         reader->decides = true;
         return 0;
@@ -205,10 +136,10 @@ static int read_reset(JsonText *t, const char *key, const JsonValue *value, Read
         const char *reset = json_value_string(value);
 
         if (str_empty(reset) || strlen(reset) > 32 ||
-            !only(reset, "abcdefghijklmnopqrstuvwxyz0123456789_"))
-                return fail_expected(t, key, value,
-                                     "\"auto\", \"required\", \"none\" or a method that "
-                                     "reset_method of the device lists");
+            !json_word_only(reset, "abcdefghijklmnopqrstuvwxyz0123456789_"))
+                return json_fail_expected(t, key, value,
+                                          "\"auto\", \"required\", \"none\" or a method that "
+                                          "reset_method of the device lists");
         reader->decides = true;
         return str_set(&reader->rule->reset, reset);
 }
@@ -217,7 +148,7 @@ static int read_scrub(JsonText *t, const char *key, const JsonValue *value, Read
         ScrubGate gate = scrub_gate_from_string(json_value_string(value));
 
         if (gate < 0)
-                return fail_expected(t, key, value, "\"none\", \"unit\" or \"administrator\"");
+                return json_fail_expected(t, key, value, "\"none\", \"unit\" or \"administrator\"");
         reader->rule->scrub = gate;
         reader->decides = true;
         return 0;
@@ -225,17 +156,19 @@ static int read_scrub(JsonText *t, const char *key, const JsonValue *value, Read
 
 static int read_protect(JsonText *t, const char *key, const JsonValue *value, Reader *reader) {
         if (!json_object_is_type(value->o, json_type_boolean))
-                return fail_expected(t, key, value, "true or false");
+                return json_fail_expected(t, key, value, "true or false");
         reader->rule->protect = json_object_get_boolean(value->o);
         reader->decides = true;
         return 0;
 }
 
 static int read_drivers(JsonText *t, const char *key, const JsonValue *value, Reader *reader) {
-        Words words = { .key = key, .check = is_driver_name, .expected = "the name of a driver" };
+        JsonWords words = { .key = key,
+                            .check = is_driver_name,
+                            .expected = "the name of a driver" };
 
         reader->decides = true;
-        return read_words(t, value, words, &reader->rule->drivers);
+        return json_words_read(t, value, words, &reader->rule->drivers);
 }
 
 /* As many as the kernel can count; how many a PF can have is seen when they are made. */
@@ -243,10 +176,15 @@ static int read_vfs(JsonText *t, const char *key, const JsonValue *value, Reader
         int64_t vfs = json_object_get_int64(value->o);
 
         if (!json_object_is_type(value->o, json_type_int) || vfs < 0 || vfs > UINT16_MAX)
-                return fail_expected(t, key, value, "a number from 0 to 65535");
+                return json_fail_expected(t, key, value, "a number from 0 to 65535");
         reader->rule->vfs = (int)vfs;
         reader->decides = true;
         return 0;
+}
+
+static int read_access(JsonText *t, const char *key, const JsonValue *value, Reader *reader) {
+        reader->decides = true;
+        return access_from_json(t, key, value, false, &reader->rule->access);
 }
 
 static const struct RuleKey {
@@ -256,6 +194,7 @@ static const struct RuleKey {
         { "name", read_name },       { "comment", read_comment }, { "match", read_match },
         { "release", read_release }, { "reset", read_reset },     { "scrub", read_scrub },
         { "protect", read_protect }, { "drivers", read_drivers }, { "vfs", read_vfs },
+        { "access", read_access },
 };
 
 /* "name", "comment", ...: a key that is misspelt must not be a rule that protects nothing. */

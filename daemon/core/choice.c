@@ -137,8 +137,14 @@ static int check_device(const Choice *c, const Device *d, unsigned *ret_cost, Fa
 
 /* collecting */
 
+/* Of several reasons, the one that leads furthest: what an administrator may grant at once, then what time
+ * heals. */
+static unsigned hope(ErrorCode code) {
+        return code == ERROR_MUST_ASK ? 2 : code == ERROR_BUSY;
+}
+
 static int note_unusable(Search *s, Fault *why) {
-        if (fault_is_set(&s->why) && (s->why.code == ERROR_BUSY || why->code != ERROR_BUSY))
+        if (fault_is_set(&s->why) && hope(why->code) <= hope(s->why.code))
                 return 0;
         return fault_copy(&s->why, why);
 }
@@ -436,9 +442,8 @@ static int note_refusal(Fault *all, const Fault *one) {
 
         if (!fault_is_set(all))
                 return fault_copy(all, one);
-        /* of all reasons this is the one that time heals */
-        if (one->code == ERROR_BUSY)
-                code = ERROR_BUSY;
+        if (hope(one->code) > hope(code))
+                code = one->code;
         text = str_format("%s; or: %s", all->message, one->message);
         if (!text)
                 return -ENOMEM;

@@ -37,7 +37,7 @@ bool pattern_matches(const char *pattern, const char *text) {
         return !*pattern;
 }
 
-static bool any_pattern(char *const *patterns, const char *text) {
+bool patterns_match(char *const *patterns, const char *text) {
         for (; patterns && *patterns; patterns++)
                 if (pattern_matches(*patterns, text))
                         return true;
@@ -53,7 +53,7 @@ static bool any_prefix(char *const *prefixes, const char *text) {
 
 static bool any_member(char *const *patterns, const Group *g) {
         for (const Device *d = g ? g->devices : NULL; d; d = d->next)
-                if (any_pattern(patterns, d->facts.name))
+                if (patterns_match(patterns, d->facts.name))
                         return true;
         return false;
 }
@@ -72,11 +72,11 @@ bool device_match(const DeviceMatch *m, const Device *d) {
         (void)snprintf(id, sizeof(id), "%04x:%04x", f->vendor, f->model);
         (void)snprintf(class_code, sizeof(class_code), "%06x", f->class_code & 0xffffff);
         (void)snprintf(node, sizeof(node), "%d", f->numa_node);
-        return (!m->devices || any_pattern(m->devices, f->name)) &&
-               (!m->ids || any_pattern(m->ids, id)) &&
+        return (!m->devices || patterns_match(m->devices, f->name)) &&
+               (!m->ids || patterns_match(m->ids, id)) &&
                (!m->classes || any_prefix(m->classes, class_code)) &&
-               (!m->drivers || any_pattern(m->drivers, host_driver(d))) &&
-               (!m->pfs || (!str_empty(f->physfn) && any_pattern(m->pfs, f->physfn))) &&
+               (!m->drivers || patterns_match(m->drivers, host_driver(d))) &&
+               (!m->pfs || (!str_empty(f->physfn) && patterns_match(m->pfs, f->physfn))) &&
                (!m->with || any_member(m->with, d->group)) &&
                (!m->nodes || strv_contains(m->nodes, node));
 }

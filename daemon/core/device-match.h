@@ -27,3 +27,5 @@ bool device_match(const DeviceMatch *m, const Device *d);
 
 /* "*" in the pattern stands for any number of characters. */
 bool pattern_matches(const char *pattern, const char *text);
+/* One of them? NULL: no. */
+bool patterns_match(char *const *patterns, const char *text);

@@ -11,6 +11,7 @@ Lease *lease_free(Lease *l) {
         free(l->wanted);
         revocation_clear(&l->revocation);
         fault_clear(&l->failure);
+        free(l->forbidden);
         free(l->ended);
         free(l);
         return NULL;

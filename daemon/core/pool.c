@@ -7,11 +7,11 @@
 #include "core/vfs.h"
 #include "util/strings.h"
 
-/* A VF as it is going to be. Points into the PF. */
-static Device vf_of(const Device *pf) {
+Device pool_vf(const Device *pf) {
         const DeviceFacts *f = &pf->facts;
         Device vf = { .facts = DEVICE_FACTS_NULL };
 
+        vf.facts.name = (char *)""; /* nobody knows it yet */
         vf.facts.vendor = f->vendor;
         vf.facts.model = f->vf_model;
         vf.facts.class_code = f->class_code;
@@ -22,7 +22,7 @@ static Device vf_of(const Device *pf) {
 
 /* How many VFs the list asks for, if it asks for nothing else; 0: it does. */
 static int count_vfs(char *const *list, const Device *pf, unsigned vfs, size_t *ret) {
-        const Device vf = vf_of(pf);
+        const Device vf = pool_vf(pf);
         size_t n = 0;
 
         *ret = 0;

@@ -9,6 +9,9 @@
 
 #include "core/registry.h"
 
+/* A virtual function as it is going to be. Points into the PF. */
+Device pool_vf(const Device *pf);
+
 /*
  * Is there a PF whose pool, once made, serves the list all by itself? The first by name that can be had
  * becomes what the request is for. avoid: as in core/choice.h; seq: the age of the request. 1, -ENOMEM, or

@@ -135,6 +135,8 @@ int registry_enqueue(Registry *r, Request *request, Group ***groups, size_t n, L
 
         if (k == 0)
                 k = check_lists(r, request, fault);
+        if (k == 0)
+                k = registry_check_queue_limits(r, request, fault);
         if (k < 0)
                 return k;
         l = registry_new_lease(r);
@@ -189,9 +191,10 @@ static bool open_can_be_granted(Registry *r, const Lease *l) {
 static bool can_be_granted(Registry *r, const Lease *l) {
         if (request_is_open(&l->request))
                 return open_can_be_granted(r, l);
+        if (registry_check_policy(r, &l->request, l->wanted, l->n_wanted, NULL) < 0)
+                return false;
         for (size_t i = 0; i < l->n_wanted; i++)
-                if (group_check_protected(l->wanted[i], NULL) < 0 ||
-                    group_check(l->wanted[i], &l->request, l->seq, NULL) < 0)
+                if (group_check(l->wanted[i], &l->request, l->seq, NULL) < 0)
                         return false;
         /* VFs that are about to be removed are nobody's */
         return registry_check_vfs(r, &l->request, NULL) == 0;
@@ -291,6 +294,7 @@ int registry_queue_grant(Registry *r, Lease *l, uint64_t now, Changes *c) {
         l->groups = TAKE_PTR(l->wanted);
         l->n_groups = l->n_wanted;
         l->n_wanted = 0;
+        registry_limit_ttl(r, &l->request, l->groups, l->n_groups);
         if (request->ttl > 0 && request->ttl < UINT64_MAX - now)
                 l->request.expires = now + request->ttl;
         lease_take_groups(l, c);
@@ -317,20 +321,16 @@ static int time_out(Registry *r, Lease *l, Changes *c) {
         return registry_lease_fail(r, l, &why, c);
 }
 
-/* Has the policy come to protect what it waits for? 1: it is failed */
-static int drop_protected(Registry *r, Lease *l, Changes *c) {
+/* Has the policy come to forbid what it waits for? 1: it is failed */
+static int drop_forbidden(Registry *r, Lease *l, Changes *c) {
         _cleanup_fault_ Fault why = FAULT_NULL;
+        int k = registry_check_policy(r, &l->request, l->wanted, l->n_wanted, &why);
 
-        for (size_t i = 0; i < l->n_wanted; i++) {
-                int k = group_check_protected(l->wanted[i], &why);
-
-                if (k == -ECANCELED)
-                        k = registry_lease_fail(r, l, &why, c);
-                else if (k == 0)
-                        continue;
-                return k < 0 ? k : 1;
-        }
-        return 0;
+        /* while the files are broken nobody knows */
+        if (k != -ECANCELED || why.code == ERROR_BAD_POLICY)
+                return k == -ECANCELED ? 0 : k;
+        k = registry_lease_fail(r, l, &why, c);
+        return k < 0 ? k : 1;
 }
 
 int registry_queue_expire(Registry *r, uint64_t now, Changes *c) {
@@ -338,7 +338,7 @@ int registry_queue_expire(Registry *r, uint64_t now, Changes *c) {
 
         while (i < r->n_queue) {
                 Lease *l = r->queue[i];
-                int k = drop_protected(r, l, c);
+                int k = drop_forbidden(r, l, c);
 
                 if (k == 0 && l->request.wait_until <= now)
                         k = time_out(r, l, c) < 0 ? -ENOMEM : 1;

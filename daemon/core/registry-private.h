@@ -20,11 +20,24 @@ struct Registry {
         bool leases_unsorted;
         Lease **queue; /* all that are queued, in the order of service */
         size_t n_queue;
-        bool asked;      /* leases may be revoked for the queue's sake */
-        unsigned mark;   /* the last that was used */
-        Group *vanished; /* out of the tables, not yet forgotten */
+        const Policy *policy; /* who may; the manager's */
+        bool guarded;         /* it is asked */
+        bool asked;           /* leases may be revoked for the queue's sake */
+        unsigned mark;        /* the last that was used */
+        Group *vanished;      /* out of the tables, not yet forgotten */
         unsigned long long last_seq;
 };
+
+/* guard.c */
+
+/* Protected devices, and who may have the others: 0, or -ECANCELED with the fault set. */
+int registry_check_policy(Registry *r, const Request *request, Group **groups, size_t n,
+                          Fault *fault);
+/* May that user have one more lease, or one more that is queued? */
+int registry_check_limits(const Registry *r, const Request *request, Fault *fault);
+int registry_check_queue_limits(const Registry *r, const Request *request, Fault *fault);
+/* A right that policy gives for a time ends by itself. */
+void registry_limit_ttl(Registry *r, Request *request, Group **groups, size_t n);
 
 /* changes.c */
 

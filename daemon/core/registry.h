@@ -14,6 +14,7 @@
 #include <sys/types.h>
 #include <uthash.h>
 
+#include "core/caller.h"
 #include "core/device.h"
 #include "core/driver-wish.h"
 #include "core/fault.h"
@@ -23,6 +24,7 @@ typedef struct Device Device;
 typedef struct Group Group;
 typedef struct Lease Lease;
 typedef struct Registry Registry;
+typedef struct Policy Policy;
 
 typedef struct Owner {
         uid_t uid;
@@ -49,7 +51,9 @@ typedef struct Request {
         size_t n_choices; /* 0: the devices were named */
         Terms terms;
         Owner owner;
-        uid_t uid; /* who gets the nodes: the owner's uid unless a privileged caller says */
+        Caller caller;   /* who asked */
+        bool authorised; /* an administrator was asked, and said yes */
+        uid_t uid;       /* who gets the nodes: the owner's uid unless a privileged caller says */
         char *label;
         HolderType holder;
         pid_t holder_pid;      /* HOLDER_PROCESS */
@@ -189,6 +193,7 @@ struct Lease {
         size_t n_wanted;
         Revocation revocation; /* LEASE_REVOKING */
         Fault failure;         /* LEASE_FAILED, LEASE_LOST */
+        char *forbidden;       /* why the policy would not grant it any more; NULL: it would */
         char *ended;           /* reason of LEASE_ENDED: "released", "holder-died", ... */
         void *userdata;        /* the manager's holder watch */
         bool answered;         /* the requester knows of it; the manager's, like userdata */
@@ -233,6 +238,8 @@ int registry_take_behind(Registry *r, Changes *c);
 
 /* registry */
 int registry_new(Registry **ret);
+/* From now on every request is held against it (core/policy.h). It has to stay. */
+void registry_set_policy(Registry *r, const Policy *policy);
 /* New leases get higher numbers than this. */
 void registry_set_last_seq(Registry *r, unsigned long long seq);
 Registry *registry_free(Registry *r);

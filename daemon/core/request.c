@@ -66,6 +66,7 @@ void request_clear(Request *r) {
         request_drop_choices(r);
         terms_clear(&r->terms);
         owner_clear(&r->owner);
+        caller_clear(&r->caller);
         free(r->label);
         free(r->holder_name);
         *r = REQUEST_NULL;
@@ -110,9 +111,11 @@ int request_copy(Request *to, const Request *from) {
         copy.n_choices = 0;
         copy.terms = (Terms){ .kind = _OWNER_KIND_INVALID };
         copy.owner.name = copy.label = copy.holder_name = NULL;
+        copy.caller = (Caller){};
         if (copy_lists(&copy, from) < 0 || terms_copy(&copy.terms, &from->terms) < 0 ||
             owner_copy(&copy.owner, &from->owner) < 0 || str_set(&copy.label, from->label) < 0 ||
-            str_set(&copy.holder_name, from->holder_name) < 0)
+            str_set(&copy.holder_name, from->holder_name) < 0 ||
+            caller_copy(&copy.caller, &from->caller) < 0)
                 return -ENOMEM;
         request_clear(to);
         *to = copy;

@@ -291,8 +291,8 @@ static int find_groups(Registry *r, const Request *request, unsigned long long s
         if (k < 0)
                 return k;
         k = registry_resolve(r, request, &groups, &n, fault);
-        for (size_t i = 0; k == 0 && i < n; i++)
-                k = group_check_protected(groups[i], fault);
+        if (k == 0)
+                k = registry_check_policy(r, request, groups, n, fault);
         if (k == 0)
                 k = registry_check_vfs(r, request, fault);
         if (k < 0)
@@ -398,13 +398,17 @@ int registry_reserve(Registry *r, Request *request, Lease **ret, Changes *c, Fau
         int k;
 
         k = find_groups(r, request, ULLONG_MAX, &groups, &n, &later, &busy);
-        if (k == 0 && later && request->wait_until > 0)
-                return registry_enqueue(r, request, &groups, n, ret, c, fault);
-        if (k < 0 || later) {
+        if (k < 0 || (later && request->wait_until == 0)) {
                 if (fault && fault_copy(fault, &busy) < 0)
                         return fault_set_oom(fault);
                 return k < 0 ? k : -ECANCELED;
         }
+        if (later)
+                return registry_enqueue(r, request, &groups, n, ret, c, fault);
+        k = registry_check_limits(r, request, fault);
+        if (k < 0)
+                return k;
+        registry_limit_ttl(r, request, groups, n);
         l = registry_new_lease(r);
         if (!l || groups_prepare(groups, n, request, c) < 0 || registry_add_lease(r, l) < 0) {
                 groups_unprepare(groups, n);

@@ -52,14 +52,19 @@ static void move_back(const Group *g, const Device *d, const Policy *policy, Mov
         const DeviceFacts *f = &d->facts;
         const HostRecord *was = &d->record;
         const char *driver = was->valid ? was->driver : f->driver;
+        bool unbound = g->terms.kind == OWNER_KIND_USER && !f->bridge &&
+                       policy_for_device(policy, d).release == RELEASE_UNBOUND;
         /* where the host had it on VFIO too, or it came on VFIO: the last owner's descriptors
          * have to die */
         bool rebind = d->lent && driver_is_vfio(f->driver);
-        bool moves = rebind || !str_eq(f->driver, driver);
+        bool moves;
 
+        if (unbound)
+                driver = NULL;
+        moves = rebind || !str_eq(f->driver, driver);
         m->device = d;
         /* once: what a probe was tried on in vain is nothing that is left to do */
-        m->probe = !was->valid && !f->bridge && str_empty(f->driver) && !d->probed;
+        m->probe = !was->valid && !unbound && !f->bridge && str_empty(f->driver) && !d->probed;
         m->set_override = was->valid && !str_eq(f->driver_override, was->driver_override);
         m->override = was->driver_override;
         m->unbind = moves && !str_empty(f->driver);

@@ -81,5 +81,7 @@ static const char *const error_codes[_ERROR_CODE_MAX] = {
         [ERROR_LOST] = "org.dmaowner1.Error.Lost",
         [ERROR_BAD_POLICY] = "org.dmaowner1.Error.BadPolicy",
         [ERROR_NO_MEMORY] = "org.freedesktop.DBus.Error.NoMemory",
+        [ERROR_MAY_NOT] = "org.freedesktop.DBus.Error.AccessDenied",
+        [ERROR_MUST_ASK] = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
 };
 DEFINE_STRING_TABLE(error_code, ErrorCode, error_codes, _ERROR_CODE_INVALID);

@@ -114,6 +114,8 @@ typedef enum ErrorCode {
         ERROR_LOST,
         ERROR_BAD_POLICY,
         ERROR_NO_MEMORY,
+        ERROR_MAY_NOT,  /* AccessDenied, too: not for what it is, but for who asks */
+        ERROR_MUST_ASK, /* an administrator may allow it */
         _ERROR_CODE_MAX,
         _ERROR_CODE_INVALID = -EINVAL,
 } ErrorCode;

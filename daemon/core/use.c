@@ -208,7 +208,8 @@ int group_check_protected(const Group *g, Fault *fault) {
 int lease_describe_warning(const Lease *l, char **ret) {
         _cleanup_free_ char *text = strdup("");
 
-        if (!text)
+        if (!text || (l->forbidden &&
+                      str_append(&text, "it would not be granted any more: %s", l->forbidden) < 0))
                 return -ENOMEM;
         for (size_t i = 0; l->request.terms.kind == OWNER_KIND_USER && i < l->n_groups; i++)
                 for (const Device *d = l->groups[i]->devices; d; d = d->next) {

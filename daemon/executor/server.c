@@ -58,7 +58,7 @@ static int server_read_policy(Server *s) {
         _cleanup_free_ char *message = NULL;
         int r;
 
-        r = policy_read_folder(policy_folder(), &policy, &message);
+        r = policy_read(&policy, &message);
         if (r < 0 && !message)
                 return r;
         if (r < 0 && !str_eq(s->complaint, message))

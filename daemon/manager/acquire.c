@@ -666,7 +666,7 @@ static const char *obstacle_code(ErrorCode code) {
                 return "unsupported";
         case ERROR_IN_USE: /* known beforehand, of what a selector matches */
                 return "in-use";
-        case ERROR_ACCESS_DENIED: /* who may ask is asked before */
+        case ERROR_ACCESS_DENIED: /* to everybody */
                 return "protected";
         case ERROR_INVALID_ARGS:
         case ERROR_NO_SUCH_DEVICE:
@@ -677,6 +677,8 @@ static const char *obstacle_code(ErrorCode code) {
         case ERROR_QUOTA_EXCEEDED:
         case ERROR_BAD_POLICY:
         case ERROR_NO_MEMORY:
+        case ERROR_MAY_NOT:
+        case ERROR_MUST_ASK:
         case _ERROR_CODE_MAX:
         case _ERROR_CODE_INVALID:
                 break;

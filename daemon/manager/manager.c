@@ -323,6 +323,7 @@ void manager_set_events(Manager *m, const ManagerEvents *events) {
 void manager_set_policy(Manager *m, Policy *policy) {
         policy_free(m->policy);
         m->policy = policy;
+        registry_set_policy(m->registry, policy);
         gate_apply_policy(m);
 }
 
@@ -440,8 +441,9 @@ int manager_confirm(Manager *m, Lease *l, int pidfd, pid_t pid, uint64_t start) 
         if (r < 0)
                 return r;
         (void)registry_lease_set_process(l, pid, start, &c);
-        /* it has a holder now that cannot be missed: the time to live was for the time before */
-        registry_lease_set_expires(l, UINT64_MAX, &c);
+        /* it has a holder now that cannot be missed: a time to live of its own choice was for the time before */
+        if (registry_longest_ttl(m->registry, l) == 0)
+                registry_lease_set_expires(l, UINT64_MAX, &c);
         if (l->state == LEASE_UNCONFIRMED)
                 (void)registry_lease_set_state(m->registry, l, LEASE_ACTIVE, &c);
         holder_set_expiry(l);

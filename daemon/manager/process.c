@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <systemd/sd-login.h>
 
 #include "util/cleanup.h"
 #include "util/strings.h"
@@ -103,6 +104,26 @@ int process_of_pidfd(int pidfd, pid_t *ret_pid, uid_t *ret_uid, uint64_t *ret_st
         *ret_pid = (pid_t)pid;
         *ret_uid = st.st_uid;
         *ret_start = start;
+        return 0;
+}
+
+int process_unit(int pidfd, char **ret) {
+        _cleanup_free_ char *unit = NULL;
+        uint64_t start;
+        pid_t pid;
+        uid_t uid;
+        int r;
+
+        r = process_of_pidfd(pidfd, &pid, &uid, &start);
+        if (r < 0)
+                return r;
+        r = sd_pid_get_unit(pid, &unit);
+        if (r < 0 && r != -ENODATA && r != -ENXIO)
+                return r;
+        r = has_ended(pidfd); /* or that was another process */
+        if (r != 0)
+                return r < 0 ? r : -ESRCH;
+        *ret = TAKE_PTR(unit);
         return 0;
 }
 

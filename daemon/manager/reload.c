@@ -4,13 +4,20 @@
 
 #include <string.h>
 
+#include "config/accounts.h"
 #include "config/policy-file.h"
 #include "manager/manager-internal.h"
+#include "util/log.h"
 #include "util/strings.h"
 
 static int read_policy(Policy **ret, char **ret_message) {
-        int r = policy_read_folder(policy_folder(), ret, ret_message);
+        _cleanup_(strv_freep) char **warnings = NULL;
+        int r = policy_read(ret, ret_message);
 
+        if (r == 0)
+                r = policy_resolve_accounts(*ret, &warnings);
+        for (char **warning = warnings; warning && *warning; warning++)
+                log_warning("%s", *warning);
         if (r < 0 && !*ret_message)
                 *ret_message = str_format("%s: %s", policy_folder(), strerror(-r));
         return r;
@@ -36,6 +43,14 @@ int manager_load_policy(Manager *m) {
                 audit_policy_read(m->audit, policy);
         manager_set_policy(m, TAKE_PTR(policy));
         return 0;
+}
+
+static int note_forbidden(Manager *m) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+        int r = registry_note_forbidden(m->registry, &c);
+
+        (void)manager_commit(m, &c); /* a failed write is logged */
+        return r;
 }
 
 /* What is in quarantine and would not stay there by the new policy goes back to the host. */
@@ -65,5 +80,5 @@ int manager_reload(Manager *m, Fault *fault) {
         }
         audit_policy_read(m->audit, policy);
         manager_set_policy(m, TAKE_PTR(policy));
-        return give_back(m) < 0 ? fault_set_oom(fault) : 0;
+        return note_forbidden(m) < 0 || give_back(m) < 0 ? fault_set_oom(fault) : 0;
 }

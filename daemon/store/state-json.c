@@ -125,6 +125,32 @@ static json_object *revocation_to_json(const Revocation *v) {
         return builder_finish(&b);
 }
 
+static json_object *gids_to_json(const Caller *c) {
+        json_object *list = json_object_new_array();
+
+        for (size_t i = 0; list && i < c->n_gids; i++) {
+                json_object *gid = json_object_new_int64(c->gids[i]);
+
+                if (!gid || json_object_array_add(list, gid) < 0) {
+                        json_object_put(gid);
+                        json_object_put(list);
+                        return NULL;
+                }
+        }
+        return list;
+}
+
+static json_object *caller_to_json(const Caller *c) {
+        Builder b = builder_new();
+
+        put_uint(&b, "uid", c->uid);
+        put(&b, "gids", gids_to_json(c));
+        put_string(&b, "unit", c->unit);
+        put_uint(&b, "privileged", c->privileged);
+        put_uint(&b, "member", c->member);
+        return builder_finish(&b);
+}
+
 json_object *lease_to_json(const Lease *l) {
         const Request *q = &l->request;
         Builder b = builder_new();
@@ -139,6 +165,8 @@ json_object *lease_to_json(const Lease *l) {
         put(&b, "terms", terms_to_json(&q->terms));
         put_owner(&b, &q->owner);
         put_uint(&b, "uid", q->uid);
+        put(&b, "caller", caller_to_json(&q->caller));
+        put_uint(&b, "authorised", q->authorised);
         put_string(&b, "label", q->label);
         put_string(&b, "holder", holder_type_to_string(q->holder));
         put_uint(&b, "holder-pid", (uint64_t)q->holder_pid);
@@ -394,6 +422,51 @@ static int get_owner(json_object *o, Owner *ret, const char **ret_why) {
         return r < 0 ? r : get_string(o, "owner", true, &ret->name, ret_why);
 }
 
+static int get_gids(json_object *o, Caller *ret, const char **ret_why) {
+        json_object *gids;
+
+        if (!json_object_object_get_ex(o, "gids", &gids) ||
+            !json_object_is_type(gids, json_type_array)) {
+                *ret_why = "does not say in which groups who asked is";
+                return -EINVAL;
+        }
+        for (size_t i = 0; i < json_object_array_length(gids); i++) {
+                json_object *gid = json_object_array_get_idx(gids, i);
+                int64_t value = json_object_get_int64(gid);
+
+                if (!json_object_is_type(gid, json_type_int) || value < 0 || value > UINT32_MAX) {
+                        *ret_why = "has a group that is no number";
+                        return -EINVAL;
+                }
+                if (caller_add_group(ret, (gid_t)value) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+/* Earlier versions did not write who asked: it was allowed to. */
+static int get_caller(json_object *o, Request *q, const char **ret_why) {
+        json_object *caller;
+        int r;
+
+        if (!json_object_object_get_ex(o, "caller", &caller)) {
+                q->caller = (Caller){ .uid = q->owner.uid,
+                                      .privileged = q->owner.uid == 0,
+                                      .member = true };
+                return 0;
+        }
+        r = get_uid(caller, "uid", &q->caller.uid, ret_why);
+        if (r == 0)
+                r = get_gids(caller, &q->caller, ret_why);
+        if (r == 0)
+                r = get_string(caller, "unit", false, &q->caller.unit, ret_why);
+        if (r == 0)
+                r = get_flag(caller, "privileged", &q->caller.privileged, ret_why);
+        if (r == 0)
+                r = get_flag(caller, "member", &q->caller.member, ret_why);
+        return r;
+}
+
 static int get_holder(json_object *o, Request *q, const char **ret_why) {
         uint64_t pid = 0;
         int r;
@@ -477,6 +550,10 @@ int stored_lease_from_json(json_object *o, StoredLease *ret, const char **ret_wh
                 r = get_owner(o, &l.request.owner, ret_why);
         if (r == 0)
                 r = get_uid(o, "uid", &l.request.uid, ret_why);
+        if (r == 0)
+                r = get_caller(o, &l.request, ret_why);
+        if (r == 0)
+                r = get_later_flag(o, "authorised", &l.request.authorised, ret_why);
         if (r == 0)
                 r = get_string(o, "label", false, &l.request.label, ret_why);
         if (r == 0)

@@ -20,7 +20,7 @@ MATCHES = {
     "numa": ([0, -1, 1023, [0, 1]], ["0", -2, 1024, 1.5, 2**70, [], None]),
 }
 KEYS = {
-    "release": (["restore", "keep"], ["unbound", "", None, 1, ["keep"]]),
+    "release": (["restore", "keep", "unbound"], ["free", "", None, 1, ["keep"]]),
     "reset": (["auto", "required", "none", "flr", "device_specific"], ["", "FLR", "f l r", "x" * 33, None, True]),
     "scrub": (["none", "unit", "administrator"], ["no", "", True, {}]),
     "protect": ([True, False], ["true", 0, 1, None]),
@@ -29,6 +29,31 @@ KEYS = {
     "comment": (["", "any\ntext"], [1, None]),
     "matches": ([], [{}]),
 }
+WHO = {
+    "users": (["root", "1000", ["daemon", "a.b-c"]], ["", "a b", "a,b", "-a", "a:b", "*", [], [1], 7, None]),
+    "groups": (["kvm", ["kvm", "2"]], ["", "a/b", {}]),
+    "units": (["libvirtd.service", "vm-*.scope", ["a@b.service"]], ["libvirtd", "a b.service", "x.socket", "", [], 1]),
+    "decision": (["allow", "deny", "ask"], [True, "yes", "", None]),
+    "comment": ([""], [1]),
+    "user": ([], ["root"]),
+}
+ACCESS = {
+    **WHO,
+    "kinds": (["user", ["user", "dma-api"]], ["vfio", "", [], 1]),
+    "owners": (["libvirt:*", ["a", "b c"]], ["", "a\nb", 1, []]),
+    "types": (["DMA", ["identity", "auto", "DMA-FQ"]], ["dma", "", []]),
+    "max-ttl": ([1, 3600], [0, -1, "1h", 1.5, 2**70, None]),
+    "priority": ([[-100, 100], [0, 0]], [[0], [0, 1, 2], [0, 101], 5, "high", []]),
+    "force": ([True, False], ["yes", 1, None]),
+    "for": (["*", "alice", ["alice", "*"]], ["", [], 1, "a b"]),
+    "actions": ([], ["see"]),
+}
+MANAGE = {
+    **WHO,
+    "actions": (["see", ["release", "revoke", "renew", "open", "administer", "reload"]], ["all", "", [], 1]),
+    "kinds": ([], ["user"]),
+}
+LIMITS = {"leases": ([0, 5, 10**6], [-1, 10**6 + 1, "5", 1.5, None]), "queued": ([0], [-1]), "lease": ([], [1])}
 FILES = ([{}, {"rules": []}, {"$schema": "x", "comment": "y"}],
          [[], None, {"rules": {}}, {"rules": [{}]}, {"rules": [[]]}, {"rules": [{"match": {}}]}, {"Rules": []},
           {"rules": [{"release": "keep", "match": []}]}, {"rules": [{"release": "keep", "match": {"dev": "*"}}]},
@@ -46,6 +71,16 @@ def samples():
         for right, values in zip((True, False), cells):
             more = {"release": "keep"} if key != "release" else {}
             yield from ((right, {"rules": [{**more, key: value}]}) for value in values)
+    for keys, wrap in ((ACCESS, lambda entry: {"rules": [{"access": entry}]}),
+                             (MANAGE, lambda entry: {"manage": [entry, {}]}),
+                             (LIMITS, lambda limits: {"limits": limits})):
+        for key, cells in keys.items():
+            for right, values in zip((True, False), cells):
+                yield from ((right, wrap({key: value})) for value in values)
+    yield False, {"rules": [{"access": {"decision": "deny", "force": True}}]}
+    yield True, {"rules": [{"access": {"decision": "ask", "force": True}}]}
+    yield from ((False, {name: []}) for name in ("manage", "limits"))
+    yield False, {"rules": [{"access": []}]}
 
 
 def is_right(path):

@@ -208,9 +208,9 @@ static void test_malformed(void **state) {
                 { "{\"rules\":[{\"release\":\"keep\",\n\"release\":\"keep\"}]}",
                   "p.json:2:1: the key \"release\" is there twice" },
                 { "{\"rules\":[\n{\"release\": \"kepp\"}]}",
-                  "p.json:2:13: key \"release\": expected is \"restore\" or \"keep\", not \"kepp\"" },
+                  "p.json:2:13: key \"release\": expected is \"restore\", \"keep\" or \"unbound\", not \"kepp\"" },
                 { "{\"rules\":[{\"release\": true}]}",
-                  "p.json:1:23: key \"release\": expected is \"restore\" or \"keep\", not true or false" },
+                  "p.json:1:23: key \"release\": expected is \"restore\", \"keep\" or \"unbound\", not true or false" },
                 { "{\"rules\":[{\"reset\": \"FLR\"}]}",
                   "p.json:1:21: key \"reset\": expected is \"auto\"" },
                 { "{\"rules\":[{\"reset\": null}]}",
@@ -247,6 +247,43 @@ static void test_malformed(void **state) {
                   "p.json:1:29: key \"numa\": expected is" },
                 { "{\"rules\":[{\"match\": {\"numa\":99999999999999999999}}]}",
                   "p.json:1:29: key \"numa\": expected is" },
+                { "{\"rules\":[{\"access\":[]}]}", "p.json:1:21: key \"access\": an empty" },
+                { "{\"rules\":[{\"access\":7}]}", "p.json:1:21: key \"access\": an object is" },
+                { "{\"rules\":[{\"access\":{\"user\":\"a\"}}]}",
+                  "p.json:1:22: there is no key \"user\" in \"access\"; there are \"comment\", "
+                  "\"users\"" },
+                { "{\"rules\":[{\"access\":{\"actions\":\"see\"}}]}",
+                  "p.json:1:22: there is no key \"actions\"" },
+                { "{\"rules\":[{\"access\":{\"users\":[]}}]}",
+                  "p.json:1:30: key \"users\": an empty" },
+                { "{\"rules\":[{\"access\":{\"users\":\"a,b\"}}]}",
+                  "p.json:1:30: key \"users\": expected is the name" },
+                { "{\"rules\":[{\"access\":{\"units\":\"libvirtd\"}}]}",
+                  "p.json:1:30: key \"units\": expected" },
+                { "{\"rules\":[{\"access\":{\"kinds\":[\"user\", \"usr\"]}}]}",
+                  "p.json:1:39: key \"kinds\": expected" },
+                { "{\"rules\":[{\"access\":{\"decision\":true}}]}",
+                  "p.json:1:33: key \"decision\": expected is \"allow\", \"ask\" or \"deny\"" },
+                { "{\"rules\":[{\"access\":{\"max-ttl\":0}}]}",
+                  "p.json:1:32: key \"max-ttl\": expected is a number of seconds" },
+                { "{\"rules\":[{\"access\":{\"max-ttl\":99999999999999999999}}]}",
+                  "p.json:1:32: key \"max-ttl\"" },
+                { "{\"rules\":[{\"access\":{\"priority\":[1,-1]}}]}",
+                  "p.json:1:33: key \"priority\": expected is the lowest and the highest" },
+                { "{\"rules\":[{\"access\":{\"priority\":[1,101]}}]}",
+                  "p.json:1:33: key \"priority\"" },
+                { "{\"rules\":[{\"access\":{\"priority\":5}}]}", "p.json:1:33: key \"priority\"" },
+                { "{\"rules\":[{\"access\":{\"force\":\"yes\"}}]}", "p.json:1:30: key \"force\"" },
+                { "{\"rules\":[{\"access\":{\"for\":{}}}]}", "p.json:1:28: key \"for\"" },
+                { "{\"rules\":[{\"access\":{\"types\":\"dma\"}}]}", "p.json:1:30: key \"types\"" },
+                { "{\"rules\":[{\"access\":{\"decision\":\"deny\",\"force\":true}}]}",
+                  "p.json:1:21: key \"access\": what is denied needs no limits" },
+                { "{\"manage\":{\"kinds\":\"user\"}}", "p.json:1:12: there is no key \"kinds\"" },
+                { "{\"manage\":{\"actions\":\"all\"}}", "p.json:1:22: key \"actions\": expected" },
+                { "{\"limits\":[]}", "p.json:1:11: key \"limits\": expected is an object" },
+                { "{\"limits\":{\"lease\":1}}", "p.json:1:12: there is no key \"lease\"" },
+                { "{\"limits\":{\"leases\":-1}}",
+                  "p.json:1:21: key \"leases\": expected is a number" },
                 { "{\"comment\":\"\xc3\xa4\xc3\xb6\",\"x\":1}",
                   "p.json:1:17: there is no key \"x\"" },
         };
@@ -271,7 +308,11 @@ static void test_damaged(void **state) {
                 "{\"$schema\": \"s\", \"rules\": [\n  {\"name\": \"\xc3\xa4\", \"match\": {\"device\": "
                 "[\"0000:3b:00.*\", \"*\"], \"id\": \"8086:*\", \"class\": \"02\",\n \"driver\": \"none\", "
                 "\"pf\": \"*\", \"with\": \"*\", \"numa\": [0, -1]}, \"release\": \"keep\", "
-                "\"reset\": \"flr\"}]}\n";
+                "\"reset\": \"flr\", \"access\": [{\"users\": [\"1\"], \"groups\": \"2\", \"units\": "
+                "\"a*.service\", \"kinds\": \"user\", \"owners\": \"a:*\", \"types\": \"DMA\", \"max-ttl\": 9, "
+                "\"priority\": [-1, 1], \"force\": true, \"for\": \"*\", \"decision\": \"ask\"}]}],\n"
+                "\"manage\": {\"actions\": \"see\", \"decision\": \"deny\"}, \"limits\": {\"leases\": 3, "
+                "\"queued\": 4}}\n";
         static const char bytes[] = "\"{}[]:,\\\x80\xff 0-\t\n/";
 
         for (size_t at = 0; at < strlen(good); at++)
@@ -298,10 +339,10 @@ static void test_folder(void **state) {
         _cleanup_(policy_freep) Policy *none = NULL, *p = NULL, *q = NULL;
         _cleanup_free_ char *message = NULL;
 
-        assert_int_equal(policy_read_folder("/nowhere", &none, &message), 0);
+        assert_int_equal(policy_read_folders("/nowhere", "/nowhere", &none, &message), 0);
         assert_int_equal(none->n, 0);
         write_file(f, "dmaownerd.json", "{\"rules\":[{\"reset\":\"a\"}]}");
-        assert_int_equal(policy_read_folder(f->path, &p, &message), 0);
+        assert_int_equal(policy_read_folders(f->path, "/nowhere", &p, &message), 0);
         assert_int_equal(p->n, 1);
         assert_int_equal(mkdir(drop_ins, 0755), 0);
         write_file(f, "conf.d/20.json", "{\"rules\":[{\"reset\":\"c\"}]}");
@@ -309,7 +350,7 @@ static void test_folder(void **state) {
         write_file(f, "conf.d/30.json~", "not read");
         write_file(f, "conf.d/.json", "not read");
         write_file(f, "conf.d/.40.json", "not read");
-        assert_int_equal(policy_read_folder(f->path, &q, &message), 0);
+        assert_int_equal(policy_read_folders(f->path, "/nowhere", &q, &message), 0);
         assert_int_equal(q->n, 3);
         assert_string_equal(q->rules[0].reset, "b");
         assert_string_equal(q->rules[1].reset, "c");
@@ -320,7 +361,7 @@ static void refused(const Folder *f, const char *why) {
         _cleanup_(policy_freep) Policy *p = NULL;
         _cleanup_free_ char *message = NULL;
 
-        assert_int_equal(policy_read_folder(f->path, &p, &message), -EINVAL);
+        assert_int_equal(policy_read_folders(f->path, "/nowhere", &p, &message), -EINVAL);
         if (!strstr(message, why) || !strstr(message, "dmaownerd.json"))
                 fail_msg("%s expected, not: %s", why, message);
 }
@@ -335,7 +376,7 @@ static void test_odd_files(void **state) {
         int fd;
 
         write_file(f, "dmaownerd.json", "{}");
-        assert_int_equal(policy_read_folder(f->path, &p, &message), 0);
+        assert_int_equal(policy_read_folders(f->path, "/nowhere", &p, &message), 0);
         assert_int_equal(chmod(path, 0664), 0);
         refused(f, "others than its owner may write the file");
         assert_int_equal(chmod(path, 0646), 0);
@@ -368,7 +409,7 @@ static void test_odd_files(void **state) {
         assert_int_equal(unlink(path), 0);
         /* the message names the file, and conf.d may be anything but a file */
         write_file(f, "conf.d", "");
-        assert_int_equal(policy_read_folder(f->path, &p, &message), -EINVAL);
+        assert_int_equal(policy_read_folders(f->path, "/nowhere", &p, &message), -EINVAL);
         assert_true(str_starts(message, conf_d));
 }
 

@@ -6,7 +6,7 @@ import os
 import time
 import xml.etree.ElementTree as ElementTree
 
-from jeepney import DBusAddress, HeaderFields, MatchRule, MessageType, message_bus, new_method_call
+from jeepney import DBusAddress, HeaderFields, MatchRule, MessageFlag, MessageType, message_bus, new_method_call
 from jeepney.io.blocking import DBusConnection, prep_socket
 
 from . import PATIENCE
@@ -84,6 +84,7 @@ class Client:
         with acting_as(uid, uid if gid is None else gid, list(groups)) if uid else contextlib.nullcontext():
             self.connection = DBusConnection(prep_socket(path, enable_fds=True, timeout=PATIENCE), enable_fds=True)
         self.name = self.connection.unique_name
+        self.interactive = False        # an administrator may be asked for his password
         self.replies = {}
         self.leases_taken = []  # a lease that nobody refers to would close its lifeline
         self.signals = []       # (path, interface, member, body)
@@ -108,6 +109,8 @@ class Client:
     def start(self, path, interface, member, signature="", *arguments):
         """Sends a call and does not wait; finish() does."""
         message = new_method_call(DBusAddress(path, NAME, interface), member, signature or None, arguments)
+        if self.interactive:
+            message.header.flags |= MessageFlag.allow_interactive_authorization
         serial = next(self.connection.outgoing_serial)
         self.connection.send(message, serial=serial)
         self.replies[serial] = None
