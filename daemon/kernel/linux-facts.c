@@ -2,6 +2,8 @@
 #include "kernel/linux-facts.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -68,14 +70,28 @@ void facts_reader_clear(FactsReader *f) {
         *f = FACTS_READER_NULL;
 }
 
-static int read_hex(const Sysfs *s, const char *name, const char *file, unsigned long long *ret) {
+/* A number that is cut to what fits would be that of something else. */
+static int parse_number(const char *text, int base, unsigned max, unsigned *ret) {
+        unsigned long long number;
+        int r = parse_u64(text, base, &number);
+
+        if (r < 0)
+                return r;
+        if (number > max)
+                return -ERANGE;
+        *ret = (unsigned)number;
+        return 0;
+}
+
+static int read_hex(const Sysfs *s, const char *name, const char *file, unsigned max,
+                    unsigned *ret) {
         _cleanup_free_ char *text = NULL;
         int r;
 
         r = sysfs_readf(s, &text, "sys/bus/pci/devices/%s/%s", name, file);
         if (r < 0)
                 return r;
-        return parse_u64(text, 16, ret);
+        return parse_number(text, 16, max, ret);
 }
 
 /* A link that need not be there. */
@@ -88,13 +104,13 @@ static int read_link(const Sysfs *s, const char *name, const char *link, char **
 
 static int read_group(const Sysfs *s, DeviceFacts *facts) {
         _cleanup_free_ char *group = NULL, *type = NULL;
-        unsigned long long id;
+        unsigned id;
         int r;
 
         r = read_link(s, facts->name, "iommu_group", &group);
         if (r < 0 || !group)
                 return r;
-        r = parse_u64(group, 10, &id);
+        r = parse_number(group, 10, INT_MAX, &id);
         if (r < 0)
                 return r;
         facts->group = (int)id;
@@ -123,7 +139,7 @@ static int count_vfs(const Sysfs *s, DeviceFacts *facts) {
 /* Neither file is there without SR-IOV. */
 static int read_sriov(const Sysfs *s, DeviceFacts *facts) {
         _cleanup_free_ char *total = NULL, *autoprobe = NULL;
-        unsigned long long n = 0, model = 0;
+        unsigned n = 0, model = 0;
         int r;
 
         r = sysfs_readf(s, &total, "sys/bus/pci/devices/%s/sriov_totalvfs", facts->name);
@@ -132,15 +148,15 @@ static int read_sriov(const Sysfs *s, DeviceFacts *facts) {
         r = sysfs_readf(s, &autoprobe, "sys/bus/pci/devices/%s/sriov_drivers_autoprobe",
                         facts->name);
         if (r == 0)
-                r = read_hex(s, facts->name, "sriov_vf_device", &model);
+                r = read_hex(s, facts->name, "sriov_vf_device", UINT16_MAX, &model);
         if (r == 0)
-                r = parse_u64(total, 10, &n);
+                r = parse_number(total, 10, UINT16_MAX, &n);
         if (r < 0)
                 return r;
-        facts->total_vfs = (unsigned)n;
+        facts->total_vfs = n;
         facts->vf_model = (uint16_t)model;
         facts->vf_autoprobe = str_eq(autoprobe, "1");
-        return 0;
+        return n > 0 ? count_vfs(s, facts) : 0;
 }
 
 /* By modules.alias, which is read again if modules were installed since. */
@@ -227,28 +243,28 @@ static bool class_is_bridge(uint32_t class_code) {
 
 static int read_all(FactsReader *f, const DeviceFacts *before, DeviceFacts *facts) {
         _cleanup_free_ char *modalias = NULL, *numa = NULL;
-        unsigned long long vendor, model, class_code, node;
+        unsigned vendor, model, class_code, node;
         const Sysfs *s = &f->sysfs;
         const char *name = facts->name;
         int r;
 
-        if ((r = read_hex(s, name, "vendor", &vendor)) < 0 ||
-            (r = read_hex(s, name, "device", &model)) < 0 ||
-            (r = read_hex(s, name, "class", &class_code)) < 0 ||
+        if ((r = read_hex(s, name, "vendor", UINT16_MAX, &vendor)) < 0 ||
+            (r = read_hex(s, name, "device", UINT16_MAX, &model)) < 0 ||
+            (r = read_hex(s, name, "class", 0xffffff, &class_code)) < 0 ||
             (r = sysfs_readf(s, &modalias, "sys/bus/pci/devices/%s/modalias", name)) < 0 ||
             (r = read_link(s, name, "driver", &facts->driver)) < 0 ||
             (r = read_link(s, name, "physfn", &facts->physfn)) < 0 ||
-            (r = read_group(s, facts)) < 0 || (r = count_vfs(s, facts)) < 0 ||
-            (r = read_resets(s, facts)) < 0 || (r = read_sriov(s, facts)) < 0)
+            (r = read_group(s, facts)) < 0 || (r = read_resets(s, facts)) < 0 ||
+            (r = read_sriov(s, facts)) < 0)
                 return r;
         facts->vendor = (uint16_t)vendor;
         facts->model = (uint16_t)model;
-        facts->class_code = class_code & 0xffffff;
+        facts->class_code = class_code;
         facts->bridge = class_is_bridge(facts->class_code);
         facts->strict_type = f->strict_type;
         /* without NUMA the file is missing or says -1 */
         if (sysfs_readf(s, &numa, "sys/bus/pci/devices/%s/numa_node", name) >= 0 &&
-            parse_u64(numa, 10, &node) >= 0)
+            parse_number(numa, 10, INT_MAX, &node) >= 0)
                 facts->numa_node = (int)node;
         r = find_names(f->hwdb, modalias, before, facts);
         if (r < 0)

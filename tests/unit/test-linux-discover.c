@@ -128,15 +128,19 @@ static DeviceFacts read_facts(Fixture *f, const char *name) {
         return facts;
 }
 
+static void add_sriov(Fixture *f) {
+        host_write(&f->host, host_device_file(NIC, "sriov_totalvfs"), "8\n");
+        host_write(&f->host, host_device_file(NIC, "sriov_drivers_autoprobe"), "1\n");
+        host_write(&f->host, host_device_file(NIC, "sriov_vf_device"), "10ca\n");
+}
+
 static void test_facts_of_an_endpoint(void **state) {
         Fixture *f = *state;
         _cleanup_device_facts_ DeviceFacts facts = DEVICE_FACTS_NULL;
 
         host_write(&f->host, host_device_file(NIC, "numa_node"), "1\n");
         host_write(&f->host, host_device_file(NIC, "driver_override"), "vfio-pci\n");
-        host_write(&f->host, host_device_file(NIC, "sriov_totalvfs"), "8\n");
-        host_write(&f->host, host_device_file(NIC, "sriov_drivers_autoprobe"), "1\n");
-        host_write(&f->host, host_device_file(NIC, "sriov_vf_device"), "10ca\n");
+        add_sriov(f);
         host_link(&f->host, host_device_file(NIC, "virtfn0"), "../0000:3b:10.0");
         host_link(&f->host, host_device_file(NIC, "virtfn1"), "../0000:3b:10.1");
         host_write_aliases(&f->host,
@@ -178,6 +182,59 @@ static void test_facts_that_are_missing(void **state) {
         assert_null(facts.default_domain_type);
         assert_string_equal(facts.physfn, NIC);
         assert_true(facts.bridge);
+}
+
+/* Group 4294967308 is not group 12. */
+static void test_numbers_that_do_not_fit(void **state) {
+        static const struct {
+                const char *file, *text;
+        } table[] = {
+                { "vendor", "0x18086" },        { "device", "0x110d3" },
+                { "class", "0x1020000" },       { "sriov_totalvfs", "65536" },
+                { "sriov_vf_device", "110ca" },
+        };
+        Fixture *f = *state;
+        DeviceFacts facts = DEVICE_FACTS_NULL;
+        FactsReader reader = FACTS_READER_NULL;
+        struct udev *udev = udev_new();
+
+        add_sriov(f);
+        host_write(&f->host, host_device_file(NIC, "numa_node"), "4294967297");
+        assert_int_equal(facts_reader_init(&reader, f->host.root, udev), 0);
+        assert_int_equal(facts_reader_read(&reader, NIC, NULL, &facts), 0);
+        assert_int_equal(facts.numa_node, -1);
+        device_facts_clear(&facts);
+        for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+                _cleanup_free_ char *right = NULL;
+
+                assert_int_equal(sysfs_readf(&reader.sysfs, &right, "sys/bus/pci/devices/%s/%s",
+                                             NIC, table[i].file),
+                                 0);
+                host_write(&f->host, host_device_file(NIC, table[i].file), table[i].text);
+                assert_int_equal(facts_reader_read(&reader, NIC, NULL, &facts), -ERANGE);
+                host_write(&f->host, host_device_file(NIC, table[i].file), right);
+        }
+        host_link(&f->host, host_device_file(NIC, "iommu_group"),
+                  "../../../kernel/iommu_groups/4294967308");
+        assert_int_equal(facts_reader_read(&reader, NIC, NULL, &facts), -ERANGE);
+        facts_reader_clear(&reader);
+        (void)udev_unref(udev);
+}
+
+/* What stands where VFs of a PF would, of a device that can have none. */
+static void test_vfs_without_sriov(void **state) {
+        Fixture *f = *state;
+        _cleanup_device_facts_ DeviceFacts facts = DEVICE_FACTS_NULL;
+        FactsReader reader = FACTS_READER_NULL;
+        struct udev *udev = udev_new();
+
+        host_link(&f->host, host_device_file(NIC, "virtfn0"), "../" OTHER);
+        assert_int_equal(facts_reader_init(&reader, f->host.root, udev), 0);
+        assert_int_equal(facts_reader_read(&reader, NIC, NULL, &facts), 0);
+        assert_int_equal(facts.num_vfs, 0);
+        assert_false(facts_reader_is_stale(&reader, &facts));
+        facts_reader_clear(&reader);
+        (void)udev_unref(udev);
 }
 
 static void test_vfio_driver_that_is_part_of_the_kernel(void **state) {
@@ -335,9 +392,7 @@ static void test_only_changes_are_told(void **state) {
 static void test_look(void **state) {
         Fixture *f = *state;
 
-        host_write(&f->host, host_device_file(NIC, "sriov_totalvfs"), "8\n");
-        host_write(&f->host, host_device_file(NIC, "sriov_drivers_autoprobe"), "1\n");
-        host_write(&f->host, host_device_file(NIC, "sriov_vf_device"), "10ed\n");
+        add_sriov(f);
         start(f);
         assert_told(f, "seen " NIC " -;");
         discovery_look(f->discovery, NIC);
@@ -394,6 +449,7 @@ static void test_removed_device_is_told(void **state) {
 static void test_a_vf_that_goes_changes_its_pf(void **state) {
         Fixture *f = *state;
 
+        add_sriov(f);
         host_add_device(&f->host, OTHER, "0x020000\n");
         host_link(&f->host, host_device_file(OTHER, "physfn"), "../" NIC);
         host_link(&f->host, host_device_file(NIC, "virtfn0"), "../" OTHER);
@@ -597,6 +653,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_facts_of_an_endpoint),
                 TEST(test_facts_that_are_missing),
+                TEST(test_numbers_that_do_not_fit),
+                TEST(test_vfs_without_sriov),
                 TEST(test_vfio_driver_that_is_part_of_the_kernel),
                 TEST(test_type_unknown_is_none),
                 TEST(test_no_such_device),
