@@ -69,7 +69,8 @@ static bool put_driver(json_object *to, const SimDriver *driver) {
         json_object *o = put_object(to, NULL);
 
         return o && put_string(o, "name", driver->name) &&
-               put_string(o, "module", driver->module) &&
+               /* without one it would get the usual one */
+               put(o, "module", json_object_new_string(driver->module ? driver->module : "")) &&
                put(o, "loaded", json_object_new_boolean(driver->loaded)) &&
                put_true(o, "keeps_vfs", driver->keeps_vfs) &&
                put_string(o, "fails", driver->fails ? strerrorname_np(driver->fails) : NULL);

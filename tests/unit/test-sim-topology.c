@@ -210,7 +210,8 @@ static void test_sim_topology_round_trip(void **state) {
 
         host_new(&a,
                  "{'kernel': {'version': '6.1', 'iommufd': true}, 'latency_us': {'bind': 5, 'udev': 7},"
-                 "'drivers': [{'name': 'x', 'fails': 'EIO', 'keeps_vfs': true}],"
+                 "'drivers': [{'name': 'x', 'fails': 'EIO', 'keeps_vfs': true},"
+                 "{'name': 'part-of-the-kernel', 'module': ''}],"
                  "'devices': [{" A ", 'group': 3, 'driver': 'vfio-pci', 'matches': ['igb'],"
                  " 'vendor': '8086', 'device': '10d3', 'class': '020000', 'numa': 1,"
                  " 'vendor_name': 'Intel', 'model_name': 'NIC', 'driver_override': 'vfio-pci',"
@@ -230,6 +231,7 @@ static void test_sim_topology_round_trip(void **state) {
         assert_string_equal(first, second);
         assert_non_null(strstr(first, "\"remembered\":[\"igb\"]"));
         assert_non_null(strstr(first, "\"keeps_vfs\":true"));
+        assert_non_null(strstr(first, "{\"name\":\"part-of-the-kernel\",\"module\":\"\""));
         assert_non_null(strstr(first, "\"kill\":\"after\""));
         assert_non_null(strstr(first, "64055"));
         assert_non_null(strstr(first, "\"mapped\":4096"));
