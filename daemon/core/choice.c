@@ -3,7 +3,6 @@
 
 #include <limits.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "core/choice.h"
 #include "core/planner-private.h"
@@ -19,15 +18,20 @@
 typedef struct Candidate {
         const Device *device;
         unsigned cost;
-        size_t place; /* of its group: the same number for the same group */
+        size_t place;  /* of its group: the same number for the same group */
+        uint64_t fits; /* the searches that it matches, as bits */
 } Candidate;
+
+_Static_assert(SELECTORS_MAX <= 64, "a bit for each of them");
 
 /* What became of one selector. */
 typedef struct Search {
         Selector selector;
         size_t n_matching;
         size_t n_usable;
-        Fault why; /* why one that matches is not usable; Busy, if that is a reason */
+        Fault why;     /* why one that matches is not usable; Busy, if that is a reason */
+        bool tried;    /* while one slot is being filled: others gave it nothing */
+        bool hopeless; /* while all are: one of its slots stays empty, so the rest will, too */
 } Search;
 
 /* One list of a request: its selectors, and the slots that they want filled. */
@@ -45,7 +49,6 @@ typedef struct Choice {
         size_t *filled; /* by which candidate */
         size_t n_slots;
         size_t *taken; /* by which slot: a candidate, or a group if by_group */
-        bool *tried;
         bool by_group;
         bool quiet; /* nobody reads why it cannot be had */
 } Choice;
@@ -61,7 +64,6 @@ static void choice_clear(Choice *c) {
         free(c->slots);
         free(c->filled);
         free(c->taken);
-        free(c->tried);
 }
 
 /* judging one group or device */
@@ -151,7 +153,7 @@ static int note_unusable(Search *s, Fault *why) {
 
 static int judge_device(Choice *c, const Device *d) {
         _cleanup_fault_ Fault why = FAULT_NULL;
-        bool matches = false;
+        uint64_t matches = 0;
         unsigned cost = 0;
         int r;
 
@@ -160,7 +162,8 @@ static int judge_device(Choice *c, const Device *d) {
             strv_contains(c->names, d->facts.name))
                 return 0;
         for (size_t i = 0; i < c->n_searches; i++)
-                matches = matches || selector_matches(&c->searches[i].selector, d);
+                if (selector_matches(&c->searches[i].selector, d))
+                        matches |= UINT64_C(1) << i;
         if (!matches)
                 return 0;
         r = check_device(c, d, &cost, c->quiet ? NULL : &why);
@@ -169,7 +172,7 @@ static int judge_device(Choice *c, const Device *d) {
         for (size_t i = 0; i < c->n_searches; i++) {
                 Search *s = &c->searches[i];
 
-                if (!selector_matches(&s->selector, d))
+                if (!(matches & (UINT64_C(1) << i)))
                         continue;
                 s->n_matching++;
                 s->n_usable += r == 0;
@@ -177,7 +180,8 @@ static int judge_device(Choice *c, const Device *d) {
                         return -ENOMEM;
         }
         if (r == 0)
-                c->candidates[c->n_candidates++] = (Candidate){ .device = d, .cost = cost };
+                c->candidates[c->n_candidates++] =
+                        (Candidate){ .device = d, .cost = cost, .fits = matches };
         return 0;
 }
 
@@ -221,8 +225,7 @@ static int collect(Choice *c) {
                 n++;
         c->candidates = calloc(n + 1, sizeof(Candidate));
         c->taken = calloc(n + 1, sizeof(size_t));
-        c->tried = calloc(n + 1, sizeof(bool));
-        if (!c->candidates || !c->taken || !c->tried)
+        if (!c->candidates || !c->taken)
                 return -ENOMEM;
         for (const Device *d = registry_devices(c->r); d; d = d->hh.next)
                 if (judge_device(c, d) < 0)
@@ -231,12 +234,12 @@ static int collect(Choice *c) {
         return number_groups(c);
 }
 
-/* filling: a matching in a bipartite graph, so that no selector goes without because another one
- * took what it could have done without */
+/* filling: a matching in a bipartite graph, so that no selector goes without because another one took
+ * what it could have done without. What one slot of a selector can have any other one of it can, so
+ * while a slot is filled each selector is looked at once: a request for much costs what one for little does. */
 
 static bool fits(const Choice *c, size_t slot, size_t candidate) {
-        return selector_matches(&c->searches[c->slots[slot]].selector,
-                                c->candidates[candidate].device);
+        return c->candidates[candidate].fits & (UINT64_C(1) << c->slots[slot]);
 }
 
 static size_t place_of(const Choice *c, size_t candidate) {
@@ -249,6 +252,11 @@ static void fill(Choice *c, size_t slot, size_t candidate) {
 }
 
 static bool fill_slot(Choice *c, size_t slot) {
+        Search *s = &c->searches[c->slots[slot]];
+
+        if (s->tried)
+                return false;
+        s->tried = true;
         for (size_t i = 0; i < c->n_candidates; i++)
                 if (c->taken[place_of(c, i)] == NONE && fits(c, slot, i)) {
                         fill(c, slot, i);
@@ -257,9 +265,8 @@ static bool fill_slot(Choice *c, size_t slot) {
         for (size_t i = 0; i < c->n_candidates; i++) {
                 size_t place = place_of(c, i);
 
-                if (c->tried[place] || c->taken[place] == NAMED || !fits(c, slot, i))
+                if (c->taken[place] == NAMED || !fits(c, slot, i))
                         continue;
-                c->tried[place] = true;
                 if (fill_slot(c, c->taken[place])) {
                         fill(c, slot, i);
                         return true;
@@ -288,11 +295,17 @@ static size_t fill_slots(Choice *c, bool by_group) {
         for (size_t i = 0; i < c->n_slots; i++)
                 if (c->filled[i] != NONE)
                         fill(c, i, c->filled[i]);
+        for (size_t i = 0; i < c->n_searches; i++)
+                c->searches[i].hopeless = false;
         for (size_t i = 0; i < c->n_slots; i++) {
-                if (c->filled[i] != NONE)
+                Search *s = &c->searches[c->slots[i]];
+
+                if (c->filled[i] != NONE || s->hopeless)
                         continue;
-                memset(c->tried, 0, c->n_candidates * sizeof(bool));
-                if (!fill_slot(c, i) && empty == NONE)
+                for (size_t k = 0; k < c->n_searches; k++)
+                        c->searches[k].tried = false;
+                s->hopeless = !fill_slot(c, i);
+                if (s->hopeless && empty == NONE)
                         empty = i;
         }
         return empty;

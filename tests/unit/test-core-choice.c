@@ -2,6 +2,9 @@
 /* Which devices a request with selectors or alternatives gets. */
 #include "core-fixture.h"
 
+#include <stdio.h>
+#include <time.h>
+
 #include "core/choice.h"
 #include "core/queue.h"
 
@@ -14,6 +17,7 @@
 #define NO_IOMMU "0000:05:00.0"
 #define NO_VFIO  "0000:06:00.0"
 #define SETS     4
+#define MANY     680
 
 static void plug(World *w, DeviceSpec spec, uint16_t vendor, uint32_t class_code, int numa) {
         DeviceFacts *f;
@@ -280,6 +284,39 @@ static void test_lists_that_are_queued_are_bounded(void **state) {
         (void)ask_openly(&w, "b", 0);
 }
 
+/* Anybody may ask for more than there is, as often as he likes: the answer has to come at once. With slots that are
+ * looked at one by one it takes seconds of a processor. */
+static void test_what_cannot_be_filled_takes_no_time(void **state) {
+        static const char *const lists[][3] = { { "class=02*1024" },
+                                                { "class=02*600", "vendor=0*424" } };
+        _cleanup_world_ World w;
+        clock_t begin;
+
+        world_init(&w);
+        for (unsigned i = 0; i < MANY; i++) {
+                char name[16];
+                DeviceFacts facts = DEVICE_FACTS_NULL;
+
+                (void)snprintf(name, sizeof(name), "0000:%02x:%02x.0", i / 32, i % 32);
+                facts.name = name;
+                facts.bus = (char *)"pci";
+                facts.class_code = 0x020000;
+                facts.group = (int)i;
+                facts.vfio_driver = (char *)"vfio-pci";
+                assert_int_equal(registry_device_seen(w.r, &facts, &w.c), 0);
+        }
+        begin = clock();
+        for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
+                _cleanup_request_ Request q = request_make((RequestSpec){ USER });
+                _cleanup_fault_ Fault why = FAULT_NULL;
+
+                assert_int_equal(request_add_choice(&q, (char *const *)lists[i]), 0);
+                assert_int_equal(registry_choose(w.r, &q, NULL, &why), -ECANCELED);
+                assert_int_equal(why.code, ERROR_NO_SUCH_DEVICE);
+        }
+        assert_true(clock() - begin < CLOCKS_PER_SEC);
+}
+
 static void test_copies(void **state) {
         _cleanup_request_ Request copy = REQUEST_NULL,
                                   q = request_make((RequestSpec){ { NIC_A, NIC_B },
@@ -315,6 +352,7 @@ int main(void) {
                 cmocka_unit_test(test_named_devices_are_let_alone),
                 cmocka_unit_test(test_open_requests_wait),
                 cmocka_unit_test(test_lists_that_are_queued_are_bounded),
+                cmocka_unit_test(test_what_cannot_be_filled_takes_no_time),
                 cmocka_unit_test(test_copies),
         };
 
