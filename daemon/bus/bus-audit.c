@@ -51,29 +51,25 @@ static void describe(BusServer *s, sd_bus_message *call, const Caller *caller, c
                 ret->group = registry_group(manager_registry(s->m), (unsigned)id);
 }
 
-static void record_refusal(BusServer *s, sd_bus_message *call, const Caller *caller, int error,
+static void record_refusal(BusServer *s, sd_bus_message *call, const Caller *caller,
                            const Fault *fault) {
-        _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
         _cleanup_(strv_freep) char **devices = NULL;
         AuditCall about;
 
         /* what cannot be read, or for want of memory, is not in the record */
         (void)read_devices(call, &devices);
         describe(s, call, caller, devices, &about);
-        if (!fault_is_set(fault))
-                (void)sd_bus_error_set_errno(&e, error);
-        audit_refused(manager_audit(s->m), &about,
-                      fault_is_set(fault) ? error_code_to_string(fault->code) : e.name,
-                      fault_is_set(fault) ? fault->message : e.message);
+        audit_refused(manager_audit(s->m), &about, error_code_to_string(fault->code),
+                      fault->message);
 }
 
-int bus_refuse(BusServer *s, sd_bus_message *call, int error, const Fault *fault) {
+int bus_refuse(BusServer *s, sd_bus_message *call, int r, const Fault *fault) {
         const Caller *caller;
 
-        /* one that has left is told nothing, and nothing can be told of him */
-        if (bus_caller(s, call, &caller) >= 0)
-                record_refusal(s, call, caller, error, fault);
-        return bus_reply_fault(call, error, fault);
+        /* without a fault nothing was decided; of one who has left nothing can be told */
+        if (fault_is_set(fault) && bus_caller(s, call, &caller) >= 0)
+                record_refusal(s, call, caller, fault);
+        return bus_reply_fault(call, r, fault);
 }
 
 void bus_audit_asked(BusServer *s, sd_bus_message *call, const Caller *caller) {
