@@ -333,10 +333,8 @@ static void audit_group_event(Audit *a, AuditEvent event, Group *g, const char *
 }
 
 static void audit_group(Audit *a, Group *g) {
-        GroupState was = g->audited;
-
-        /* a claim that was refused before it had begun leaves no trace but the refusal */
-        if (was == g->state || g->n_devices == 0 || (g->state == GROUP_CLAIMING && !g->begun))
+        /* a claim that is refused ends where it began, and leaves no trace but the refusal */
+        if (g->audited == g->state || g->n_devices == 0 || g->state == GROUP_CLAIMING)
                 return;
         g->audited = g->state;
         switch (g->state) {
@@ -352,8 +350,8 @@ static void audit_group(Audit *a, Group *g) {
         case GROUP_LOST:
                 audit_group_event(a, AUDIT_EVENT_GROUP_LOST, g, "lost");
                 break;
-        case GROUP_CLAIMING: /* of these their leases tell */
-        case GROUP_OWNED:
+        case GROUP_CLAIMING:
+        case GROUP_OWNED: /* of these their leases tell */
         case GROUP_DRAINING:
         case GROUP_RESTORING:
         case _GROUP_STATE_MAX:
