@@ -36,12 +36,26 @@ static int bus_open(const char *which, sd_bus **ret) {
         return 0;
 }
 
+/* Anybody may send a signal to anybody, and libsystemd lets it pass a match for a sender whose name is not
+ * unique. The daemon tells everybody; only the bus itself has something to tell one alone. */
+static int drop_forged(sd_bus_message *m, void *userdata, sd_bus_error *e) {
+        uint8_t type;
+        int r = sd_bus_message_get_type(m, &type);
+
+        if (r < 0)
+                return r;
+        return type == SD_BUS_MESSAGE_SIGNAL && sd_bus_message_get_destination(m) &&
+               !str_eq(sd_bus_message_get_sender(m), "org.freedesktop.DBus");
+}
+
 int bus_connect(const Options *o, sd_bus **ret) {
         _cleanup_bus_ sd_bus *bus = NULL;
         const char *name;
         int r;
 
         r = bus_open(o->bus, &bus);
+        if (r >= 0)
+                r = sd_bus_add_filter(bus, NULL, drop_forged, NULL);
         /* a person at a terminal may be asked for a password */
         if (r >= 0 && isatty(STDIN_FILENO))
                 r = sd_bus_set_allow_interactive_authorization(bus, true);
