@@ -95,6 +95,9 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
                 r = registry_group_set_waits_for(g, stored->waits_for, c);
         if (r == 0 && stored->step.kind >= 0)
                 r = switch_note_left_behind(m, g, &stored->step);
+        /* the device that the file is named after has gone: it is written under another name now */
+        if (r == 0 && !str_eq(store_group_key(g), stored->key))
+                catch_up_files(m);
         return r;
 }
 

@@ -277,3 +277,20 @@ def test_a_record_goes_only_when_its_successor_is_written(host, root, sim):
         (records / f"{successor}.json.new").rmdir()
     root.wait_group(BRIDGE_A, "free")       # nothing is done that is not written down; then it goes on
     assert sim.device(BRIDGE_A)["driver"] == "e1000"
+
+
+def test_a_member_that_went_while_it_was_dead(host, root, sim):
+    """The group's file was named after it: it does not come back as a group that is long free."""
+    lease = root.hold(BRIDGE_A, holder="none")
+    host.daemon.kill()
+    host.edit_kernel(lambda kernel: kernel.update(devices=[one for one in kernel["devices"] if one["name"] != BRIDGE]))
+    host.daemon.start()
+    root.watch()
+    root.call(lease.path, "org.dmaowner1.Lease", "Release")
+    root.wait_group(BRIDGE_A, "free")
+    files = host.daemon.runtime / "groups"
+    root.wait(lambda: not list(files.iterdir()), "the records to go")
+    sim.event("unbind", device=BRIDGE_B)
+    host.restart("kill")
+    assert root.group_of(BRIDGE_A)["State"] == "free"
+    assert not sim.device(BRIDGE_B).get("driver")
