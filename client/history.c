@@ -98,7 +98,9 @@ static const struct {
         { "DMAOWNER_GROUP", "groups", append_number },
         { "DMAOWNER_METHOD", "method", add_text },
         { "DMAOWNER_CALLER_UID", "caller_uid", add_number },
-        { "DMAOWNER_RULE", "rule", add_text },
+        { "DMAOWNER_CALLER_UNIT", "caller_unit", add_text },
+        { "DMAOWNER_AUTHORISED", "authorised", add_text },
+        { "DMAOWNER_RULE", "rules", append_text },
         { "DMAOWNER_ERROR", "error", add_text },
         { "DMAOWNER_REASON", "reason", add_text },
 };
@@ -169,12 +171,12 @@ static char *describe_time(json_object *entry) {
 
 /* As owners are written everywhere: "alice:dpdk"; of a call it is the caller. */
 static char *describe_who(json_object *entry) {
-        bool call = json_member(entry, "caller_uid");
+        bool call = json_member(entry, "method") || !json_member(entry, "uid");
         const char *name = call ? "" : json_string(entry, "owner");
         const struct passwd *pw;
         uint64_t uid;
 
-        if (!call && !json_member(entry, "uid"))
+        if (call && !json_member(entry, "caller_uid"))
                 return strdup("");
         uid = json_number(entry, call ? "caller_uid" : "uid");
         pw = getpwuid((uid_t)uid);

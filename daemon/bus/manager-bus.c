@@ -70,8 +70,6 @@ static int method_acquire(sd_bus_message *call, void *userdata, sd_bus_error *er
                 r = pending_new(s, call, caller, &p, &fault);
         if (r < 0)
                 return bus_refuse(s, call, r, &fault);
-        if (request.owner.uid != caller->uid)
-                bus_audit_asked(s, call, caller);
         p->action = request.force ? BUS_NAME ".acquire-force" : BUS_NAME ".acquire";
         request.authorised = bus_is_authorised(s, call);
         manager_acquire(s->m, &request, TAKE_FD(pidfd), on_acquired, p);

@@ -224,8 +224,33 @@ static bool take(Audit *a, RateLimit *limit, uid_t uid) {
         return said;
 }
 
+/* Who asked, and which entries of the policy allowed it. */
+static void add_authority(Record *r, const Request *request) {
+        _cleanup_(strv_freep) char **rules = NULL;
+
+        if (!r->audit->journal)
+                return;
+        record_add(r, "DMAOWNER_CALLER_UID", "%u", (unsigned)request->caller.uid);
+        if (request->caller.unit)
+                record_add(r, "DMAOWNER_CALLER_UNIT", "%s", request->caller.unit);
+        if (request->authorised)
+                record_add(r, "DMAOWNER_AUTHORISED", "yes");
+        for (char *const *name = request->devices; name && *name; name++) {
+                const Device *d = registry_device(r->audit->m->registry, *name);
+                const AccessEntry *e = d ? policy_decide(r->audit->m->policy, request, d) : NULL;
+
+                if (!e || !e->origin || strv_contains(rules, e->origin))
+                        continue;
+                record_add(r, "DMAOWNER_RULE", "%s", e->origin);
+                if (strv_extend(&rules, e->origin) < 0)
+                        log_error("Out of memory");
+        }
+}
+
 void audit_granted(Audit *a, Lease *l) {
+        const Request *request = &l->request;
         bool queued = l->state == LEASE_QUEUED;
+        char asked[64] = "";
         Record r;
 
         /* what costs the kernel nothing a client may have any number of in a minute */
@@ -233,11 +258,15 @@ void audit_granted(Audit *a, Lease *l) {
         l->audited_state = l->state;
         if (!l->audited)
                 return;
+        if (request->caller.uid != request->owner.uid)
+                (void)snprintf(asked, sizeof(asked), "asked for by uid %u",
+                               (unsigned)request->caller.uid);
         record_begin_lease(&r, a, queued ? AUDIT_EVENT_QUEUED : AUDIT_EVENT_GRANTED, l,
                            queued                     ? "queued"
                            : l->state == LEASE_ACTIVE ? "granted, active"
                                                       : "granted",
-                           NULL);
+                           asked);
+        add_authority(&r, request);
         record_end(&r);
 }
 

@@ -211,8 +211,22 @@ def test_who_releases_and_revokes_for_others(host, root, decisions, other_users,
 def test_who_asks_for_others(root, decisions, other_users):
     root.hold(NIC, uid=ALICE)
     found = decisions()
-    assert names(found) == ["asked", "granted", "active"]
-    assert found[0][1]["DMAOWNER_CALLER_UID"] == "0" and found[1][1]["DMAOWNER_UID"] == str(ALICE)
+    assert names(found) == ["granted", "active"]
+    assert found[0][1]["DMAOWNER_CALLER_UID"] == "0" and found[0][1]["DMAOWNER_UID"] == str(ALICE)
+    assert found[0][1]["MESSAGE"].endswith("granted: asked for by uid 0")
+
+
+def test_which_rule_allowed_it(host, root, decisions, history, other_users):
+    path = host.daemon.configuration / "dmaownerd.json"
+    path.write_text('{"rules": [\n{"match": {"device": "%s"},\n "access": [\n{"users": "%d"}]}]}' % (NIC, MALLORY))
+    root.manager("Reload")
+    mallory = host.client(uid=MALLORY).watch()
+    mallory.hold(NIC)
+    root.hold(NIC2)
+    granted = [entry for name, entry in decisions() if name == "granted"]
+    assert granted[0]["DMAOWNER_RULE"] == f"{path}:4" and granted[0]["DMAOWNER_CALLER_UID"] == str(MALLORY)
+    assert "DMAOWNER_RULE" not in granted[1] and "DMAOWNER_AUTHORISED" not in granted[0]
+    assert json.loads(history("--json", NIC))[0]["rules"] == [f"{path}:4"]
 
 
 def test_force(root, decisions):
