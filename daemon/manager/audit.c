@@ -20,6 +20,7 @@
 
 /* Of one user, in a minute. What keeps the kernel busy limits itself, and is never left out. */
 #define REFUSALS_BURST 30
+#define CALLS_BURST    120
 #define LEASES_BURST   120
 
 #define MESSAGE_SIZE 1024
@@ -30,6 +31,7 @@ struct Audit {
         Manager *m;
         bool journal; /* stderr is the journal */
         RateLimit refusals;
+        RateLimit calls;
         RateLimit leases; /* that cost the kernel nothing */
         sd_event_source *collect;
 };
@@ -210,10 +212,15 @@ static void record_begin_lease(Record *r, Audit *a, AuditEvent event, const Leas
 /* leases */
 
 static void collect_later(Audit *a) {
-        uint64_t refusals = rate_limit_deadline(&a->refusals);
-        uint64_t leases = rate_limit_deadline(&a->leases);
+        const RateLimit *const limits[] = { &a->refusals, &a->calls, &a->leases };
+        uint64_t first = UINT64_MAX;
 
-        alarm_set(a->collect, refusals < leases ? refusals : leases);
+        for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++) {
+                uint64_t deadline = rate_limit_deadline(limits[i]);
+
+                first = deadline < first ? deadline : first;
+        }
+        alarm_set(a->collect, first);
 }
 
 static bool take(Audit *a, RateLimit *limit, uid_t uid) {
@@ -449,9 +456,12 @@ void audit_refused(Audit *a, const AuditCall *call, const char *error, const cha
 }
 
 void audit_asked(Audit *a, const AuditCall *call) {
-        _cleanup_free_ char *object = describe_object(call);
+        _cleanup_free_ char *object = NULL;
         Record r;
 
+        if (!take(a, &a->calls, call->uid))
+                return;
+        object = describe_object(call);
         record_begin(&r, a, AUDIT_EVENT_ASKED, "%s%s asked by uid %u", call->method,
                      object ? object : "", (unsigned)call->uid);
         add_call(&r, call);
@@ -482,6 +492,7 @@ static void say_left_out(Audit *a, RateLimit *limit, uint64_t now, const char *w
 
 static void collect(Audit *a, uint64_t now) {
         say_left_out(a, &a->refusals, now, "refusals");
+        say_left_out(a, &a->calls, now, "calls");
         say_left_out(a, &a->leases, now, "changes of leases");
 }
 
@@ -534,6 +545,7 @@ int audit_new(Manager *m, Audit **ret) {
                 .m = m,
                 .journal = stderr_is_journal(),
                 .refusals = { .burst = REFUSALS_BURST, .interval = MINUTE },
+                .calls = { .burst = CALLS_BURST, .interval = MINUTE },
                 .leases = { .burst = LEASES_BURST, .interval = MINUTE },
         };
         r = alarm_new(m->event, on_collect, a, &a->collect);

@@ -17,6 +17,7 @@ from harness.topology import BRIDGE, BRIDGE_A, BRIDGE_B, DISK_USED, NIC, NIC2, S
 
 ALICE, MALLORY = 1, 3    # the bus turns unknown users away
 BURST = 30          # refusals of one user in a minute
+CALLS_BURST = 120   # calls about what is not his own, likewise
 LEASES_BURST = 120  # changes of leases that cost the kernel nothing, likewise
 DENIED = 5
 
@@ -274,6 +275,15 @@ def test_nobody_floods_the_journal(host, mallory, root, decisions, history):
     assert left_out["MESSAGE"] == f"70 more refusals of uid {MALLORY}"
     assert left_out["DMAOWNER_CALLER_UID"] == str(MALLORY)
     assert "70 more refusals" in history()
+
+
+def test_nor_does_whoever_may_manage(host, root, decisions, other_users, member):
+    lease = host.client(uid=ALICE, groups=[member]).watch().hold(NIC, ttl=10**9)
+    for n in range(CALLS_BURST + 10):
+        Lease(root, lease.path, []).call("Renew", "t", 10**9 + n)
+    assert names(decisions()).count("asked") == CALLS_BURST
+    host.restart("stop")
+    assert dict(decisions())["left-out"]["MESSAGE"] == "10 more calls of uid 0"
 
 
 def test_what_keeps_the_kernel_busy_is_never_left_out(host, root, decisions):
