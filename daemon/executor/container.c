@@ -74,22 +74,31 @@ static int enter_container(Run *run, int *group) {
         return keep_files(run, &container, group);
 }
 
+static int describe_holders(Run *run, char **holders) {
+        _cleanup_close_ int group = vfio_node_open(run, FILE_GROUP, NULL, O_RDWR);
+        int r;
+
+        if (group != -EBUSY)
+                return 0; /* whatever else it is, the next one finds it */
+        r = holders_describe(&run->sysfs, run->step->group, HOLDERS_OF_ANY, NULL, true, holders);
+        if (r < 0 || *holders)
+                return r;
+        return str_set(holders, "a process that /proc does not show");
+}
+
 int container_lend(Run *run) {
         _cleanup_free_ char *holders = NULL;
         _cleanup_close_ int group = -EBADF;
         int r;
 
-        group = vfio_node_open(run, FILE_GROUP, NULL, O_RDWR);
-        if (group == -EBUSY) {
-                r = holders_describe(&run->sysfs, run->step->group, HOLDERS_OF_ANY, NULL, true,
-                                     &holders);
-                if (r < 0)
-                        return r;
+        r = group_wait_briefly(run, describe_holders, &holders);
+        if (r < 0)
+                return r;
+        if (holders)
                 return answer_fail(&run->answer, EBUSY,
                                    "IOMMU group %u is open in %s: it can be lent once that is closed",
-                                   run->step->group,
-                                   holders ? holders : "a process that /proc does not show");
-        }
+                                   run->step->group, holders);
+        group = vfio_node_open(run, FILE_GROUP, NULL, O_RDWR);
         if (group < 0)
                 return group_no_node(run, group);
         return enter_container(run, &group);

@@ -17,6 +17,10 @@
  * first ones come quickly; the last one goes on: what kept the group may not be announced. */
 static const int retry_delays[] = { 1, 2, 5, 10, 20, 50, 100, 1000 };
 #define RETRY_SLOW (sizeof(retry_delays) / sizeof(retry_delays[0]) - 1)
+/* The service manager is late to close what it stored, and what it starts has copies until it is a program
+ * of its own: on a busy host that may take a second or two. */
+#define LATE_ATTEMPTS 8
+#define LATE_MSEC     250
 /* Processes are looked for no more often. */
 #define SCAN_MSEC 10000
 
@@ -269,21 +273,30 @@ static int attempt_unbind(Run *run, char **holders) {
         return group_describe_users(run, false, holders);
 }
 
-int group_check_unbind(Run *run) {
+int group_wait_briefly(Run *run, int (*attempt)(Run *run, char **holders), char **ret) {
         _cleanup_free_ char *holders = NULL;
         int r;
 
-        /* the service manager is late to close what it stored */
-        for (size_t i = 0; i < RETRY_SLOW; i++) {
+        for (size_t i = 0; i < RETRY_SLOW + LATE_ATTEMPTS; i++) {
                 free(holders);
                 holders = NULL;
-                r = attempt_unbind(run, &holders);
+                r = attempt(run, &holders);
                 if (r < 0 || !holders)
                         return r;
-                r = wait_for_close(run, -EBADF, retry_delays[i]);
+                r = wait_for_close(run, -EBADF, i < RETRY_SLOW ? retry_delays[i] : LATE_MSEC);
                 if (r < 0)
                         return r;
         }
+        *ret = TAKE_PTR(holders);
+        return 0;
+}
+
+int group_check_unbind(Run *run) {
+        _cleanup_free_ char *holders = NULL;
+        int r = group_wait_briefly(run, attempt_unbind, &holders);
+
+        if (r < 0 || !holders)
+                return r;
         return answer_fail(&run->answer, EBUSY,
                            "%s is open in %s: unbinding it would hang until that is closed",
                            run->step->device, holders);

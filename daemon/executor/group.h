@@ -27,6 +27,9 @@ int group_watch_add(int watch, int node);
 /* Tells the daemon who has it open, if that is not what was told last (*reported, at first NULL). */
 int group_report_holders(Run *run, HolderFiles which, char **reported);
 
+/* Attempts, for two seconds, until nobody has it open any more; *ret is who has it then. attempt: 0, and who has it
+ * open, NULL: nobody; or negative. */
+int group_wait_briefly(Run *run, int (*attempt)(Run *run, char **holders), char **ret);
 /* An unbind from VFIO waits for every file of a device and cannot be taken back: -EBUSY with an
  * answer if there is one, or if somebody else than the daemon has the group open. */
 int group_check_unbind(Run *run);

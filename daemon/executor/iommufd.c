@@ -51,12 +51,15 @@ static int open_iommufd(Run *run) {
         return r < 0 ? r : TAKE_FD(iommufd);
 }
 
+static int describe_holders(Run *run, char **holders) {
+        return holders_describe(&run->sysfs, run->step->group, HOLDERS_OF_ANY, NULL, false, holders);
+}
+
 /* Who has a file of the group open could bind it first, or would keep an unbind waiting. */
 static int check_closed(Run *run) {
         _cleanup_free_ char *holders = NULL;
-        int r;
+        int r = group_wait_briefly(run, describe_holders, &holders);
 
-        r = holders_describe(&run->sysfs, run->step->group, HOLDERS_OF_ANY, NULL, false, &holders);
         if (r < 0 || !holders)
                 return r;
         return answer_fail(&run->answer, EBUSY,
