@@ -267,14 +267,16 @@ static int inspect_vfs(Walk *w) {
 /* SPDK locks a file for each device that it drives. */
 static int inspect_spdk(Walk *w) {
         struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-        _cleanup_free_ char *path = str_format("var/tmp/spdk_pci_lock_%s", w->device);
+        _cleanup_free_ char *name = str_format("spdk_pci_lock_%s", w->device);
         _cleanup_close_ int fd = -EBADF;
         struct stat st;
 
-        if (!path)
+        if (!name)
                 return -ENOMEM;
-        /* anybody may make files there: no waiting for a FIFO */
-        fd = sysfs_open_file(w->s, path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+        /* anybody may make files there: no waiting for a FIFO. The service's unit shows the folder in another
+         * place (PrivateTmp=) */
+        fd = sysfs_open_shown(w->s, "run/dmaowner/var-tmp", "var/tmp", name,
+                              O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
         if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fcntl(fd, F_GETLK, &lock) < 0 ||
             lock.l_type == F_UNLCK)
                 return 0;

@@ -12,12 +12,9 @@
 
 /* When modules.alias was changed; a missing file never was. */
 static struct timespec aliases_changed(const FactsReader *f) {
-        _cleanup_free_ char *path = str_format("lib/modules/%s/modules.alias", f->release);
-        _cleanup_close_ int fd = -EBADF;
+        _cleanup_close_ int fd = modalias_open(&f->sysfs, f->release, "modules.alias", O_PATH);
         struct stat st;
 
-        if (path)
-                fd = sysfs_open_file(&f->sysfs, path, O_PATH);
         return fd >= 0 && fstat(fd, &st) >= 0 ? st.st_mtim : (struct timespec){};
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "shared/modalias.h"
 
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <stdint.h>
 
@@ -54,17 +55,35 @@ static int modalias_add(Modalias *m, size_t *room, const char *pattern, const ch
         return 0;
 }
 
+int modalias_open(const Sysfs *s, const char *release, const char *file, int flags) {
+        _cleanup_free_ char *name = str_format("%s/%s", release, file);
+
+        return name ? sysfs_open_shown(s, "run/dmaowner/modules", "lib/modules", name, flags)
+                    : -ENOMEM;
+}
+
+static int open_stream(const Sysfs *s, const char *release, const char *file, FILE **ret) {
+        _cleanup_close_ int fd = modalias_open(s, release, file, O_RDONLY);
+        FILE *f;
+
+        if (fd < 0)
+                return fd;
+        f = fdopen(fd, "r");
+        if (!f)
+                return -errno;
+        TAKE_FD(fd);
+        *ret = f;
+        return 0;
+}
+
 int modalias_load(const Sysfs *s, const char *release, const char *prefix, Modalias *ret) {
-        _cleanup_free_ char *path = NULL, *line = NULL;
+        _cleanup_free_ char *line = NULL;
         _cleanup_(stream_close) FILE *f = NULL;
         _cleanup_modalias_ Modalias m = MODALIAS_NULL;
         size_t size = 0, room = 0;
         int r;
 
-        path = str_format("lib/modules/%s/modules.alias", release);
-        if (!path)
-                return -ENOMEM;
-        r = sysfs_open_stream(s, path, &f);
+        r = open_stream(s, release, "modules.alias", &f);
         if (r < 0 && r != -ENOENT)
                 return r;
         errno = 0;
@@ -101,16 +120,13 @@ static int modalias_add_info(Modalias *m, size_t *room, char *info, const char *
 }
 
 int modalias_load_builtin(const Sysfs *s, const char *release, const char *prefix, Modalias *ret) {
-        _cleanup_free_ char *path = NULL, *info = NULL;
+        _cleanup_free_ char *info = NULL;
         _cleanup_(stream_close) FILE *f = NULL;
         _cleanup_modalias_ Modalias m = MODALIAS_NULL;
         size_t size = 0, room = 0;
         int r;
 
-        path = str_format("lib/modules/%s/modules.builtin.modinfo", release);
-        if (!path)
-                return -ENOMEM;
-        r = sysfs_open_stream(s, path, &f);
+        r = open_stream(s, release, "modules.builtin.modinfo", &f);
         if (r < 0 && r != -ENOENT)
                 return r;
         errno = 0;

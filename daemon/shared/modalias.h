@@ -20,6 +20,10 @@ typedef struct Modalias {
 
 #define MODALIAS_NULL ((Modalias){})
 
+/* Opens a file of the modules of that kernel. The service's units show their folder in another place, and
+ * nothing else of the modules (ProtectKernelModules=). Negative errno. */
+int modalias_open(const Sysfs *s, const char *release, const char *file, int flags);
+
 /* Reads the lines of modules.alias whose pattern begins with prefix ("vfio_", "pci:"). A missing
  * file is an empty table (kernels without modules). */
 int modalias_load(const Sysfs *s, const char *release, const char *prefix, Modalias *ret);

@@ -68,6 +68,18 @@ int sysfs_open_file(const Sysfs *s, const char *path, int flags) {
         return fd < 0 ? -errno : (int)fd;
 }
 
+int sysfs_open_shown(const Sysfs *s, const char *shown, const char *hidden, const char *name,
+                     int flags) {
+        _cleanup_free_ char *first = str_format("%s/%s", shown, name);
+        _cleanup_free_ char *second = str_format("%s/%s", hidden, name);
+        int fd;
+
+        if (!first || !second)
+                return -ENOMEM;
+        fd = sysfs_open_file(s, first, flags);
+        return fd == -ENOENT ? sysfs_open_file(s, second, flags) : fd;
+}
+
 int sysfs_open_stream(const Sysfs *s, const char *path, FILE **ret) {
         _cleanup_close_ int fd = -EBADF;
         FILE *f;
