@@ -3,6 +3,7 @@
 #include "fuzz.h"
 
 #include "config/policy-file.h"
+#include "core/access.h"
 
 #define NAME "policy.json"
 
@@ -46,6 +47,28 @@ static Device devices[] = {
 
 #define N_DEVICES (sizeof(devices) / sizeof(*devices))
 
+/* Requests that a policy may allow. */
+static gid_t gids[] = { 0, 100 };
+static const Request requests[] = {
+        { .caller = { .privileged = true, .gids = gids, .n_gids = 1 },
+          .owner = { .name = (char *)"libvirt:ai" },
+          .terms = { .kind = OWNER_KIND_PRIVATE_DOMAIN },
+          .priority = 10 },
+        { .caller = { .uid = 1000, .gids = gids + 1, .n_gids = 1, .member = true },
+          .uid = 1000,
+          .owner = { .uid = 1000, .name = (char *)"dpdk" },
+          .terms = { .kind = OWNER_KIND_USER } },
+        { .caller = { .uid = 1, .gids = gids, .n_gids = 2, .unit = (char *)"libvirtd.service" },
+          .uid = 2,
+          .owner = { .uid = 1, .name = (char *)"libvirt:guest" },
+          .terms = { .kind = OWNER_KIND_DMA_API, .default_domain_type = (char *)"DMA-FQ" },
+          .force = true,
+          .ttl = 3600000000,
+          .priority = -100 },
+};
+
+#define N_REQUESTS (sizeof(requests) / sizeof(*requests))
+
 static void make_groups(void) {
         devices[0].next = &devices[1];
         together.devices = &devices[0];
@@ -83,13 +106,55 @@ static void check_device(const Policy *p, const Policy *q, const Device *d) {
                 assert(policy_lists_driver(p, d, *driver));
 }
 
+/* Who is refused is told why, and what decides of him is no refusal where he is not. */
+static void check_request(const Policy *p, const Policy *q, const Request *r, Device *d) {
+        const AccessEntry *a = policy_decide(p, r, d), *b = policy_decide(q, r, d);
+        _cleanup_fault_ Fault why = FAULT_NULL, again = FAULT_NULL;
+        char *names[] = { d->facts.name, NULL };
+        Request one = *r;
+        int k;
+
+        assert(!a == !b && (!a || str_eq(a->origin, b->origin)));
+        if (!d->group)
+                return;
+        one.devices = names;
+        k = policy_check_request(p, &one, &d->group, 1, &why);
+        assert(policy_check_request(q, &one, &d->group, 1, &again) == k);
+        assert(k == 0 ? !fault_is_set(&why)
+                      : k == -ECANCELED && strcmp(why.message, again.message) == 0);
+        if (k == 0)
+                assert(a && a->decision == DECISION_ALLOW && r->priority >= a->priority_min &&
+                       r->priority <= a->priority_max && (!r->force || a->force));
+        assert(policy_longest_ttl(p, &one, &d->group, 1) ==
+               policy_longest_ttl(q, &one, &d->group, 1));
+}
+
+/* What may be done with a lease of somebody else. */
+static void check_manage(const Policy *p, const Policy *q, const Caller *caller) {
+        const Owner other = { .uid = 4711, .name = (char *)"other" };
+
+        for (ManageAction action = 0; action < _MANAGE_ACTION_MAX; action++) {
+                _cleanup_fault_ Fault why = FAULT_NULL;
+                int k = policy_check_manage(p, caller, &other, action, &why);
+
+                assert(k == policy_check_manage(q, caller, &other, action, NULL));
+                assert((k == 0) == !fault_is_set(&why));
+        }
+}
+
 static void check_policy(const Policy *p, const Policy *q) {
         assert(p->n == q->n);
         for (size_t i = 0; i < p->n; i++)
                 assert(str_starts(p->rules[i].origin, NAME ":") &&
                        strcmp(p->rules[i].origin, q->rules[i].origin) == 0);
+        assert(p->limits.leases == q->limits.leases && p->limits.queued == q->limits.queued);
         for (size_t i = 0; i < N_DEVICES; i++)
                 check_device(p, q, &devices[i]);
+        for (size_t i = 0; i < N_REQUESTS; i++) {
+                for (size_t k = 0; k < N_DEVICES; k++)
+                        check_request(p, q, &requests[i], &devices[k]);
+                check_manage(p, q, &requests[i].caller);
+        }
         assert(policy_for_group(p, &together).keep == policy_for_group(q, &together).keep);
         assert(policy_for_group(p, &together).keep ==
                (policy_for_device(p, &devices[0]).release == RELEASE_KEEP ||
