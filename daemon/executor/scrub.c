@@ -20,14 +20,19 @@ static void bus_closep(sd_bus **bus) {
 /* The unit's job, until its end. */
 typedef struct Job {
         char *path;
-        char *result; /* NULL: it goes on */
+        char *manager; /* the connection of who has made it */
+        char *result;  /* NULL: it goes on */
 } Job;
 
 static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         const char *path, *result;
         Job *job = userdata;
-        int r = sd_bus_message_read(m, "uoss", NULL, &path, NULL, &result);
+        int r;
 
+        /* anybody may send us a signal, and libsystemd does not know who has a name that is not unique */
+        if (!str_eq(sd_bus_message_get_sender(m), job->manager))
+                return 0;
+        r = sd_bus_message_read(m, "uoss", NULL, &path, NULL, &result);
         if (r < 0 || !str_eq(path, job->path))
                 return r;
         return str_set(&job->result, result);
@@ -86,6 +91,8 @@ static int start_unit(Run *run, sd_bus *bus, const char *unit, Job *job) {
                 r = sd_bus_message_read(reply, "o", &path);
         if (r >= 0)
                 r = str_set(&job->path, path);
+        if (r >= 0)
+                r = str_set(&job->manager, sd_bus_message_get_sender(reply));
         return r < 0 && run->answer.error == 0 ? fail_bus(run, unit, r, &error) : r;
 }
 
@@ -171,6 +178,7 @@ int step_scrub(Run *run) {
                                    strerror(-r));
         r = run_unit(run, bus, unit, &job);
         free(job.path);
+        free(job.manager);
         free(job.result);
         return r;
 }

@@ -170,6 +170,22 @@ def test_a_unit_outlives_the_daemon_and_the_executor(host, policy, scrubbed):
     assert scrubbed() == [NIC]                          # joined, not run twice
 
 
+def test_only_the_service_manager_says_that_a_unit_has_ended(host, policy, scrubbed):
+    scrub_unit(host, "sleep 8; echo %i >> /run/scrubbed")
+    policy({"match": {"device": NIC}, "scrub": "unit"})
+    use(host, NIC, "alice")
+    host.wait("the unit", lambda: "being cleaned" in held_back(host))
+    job = host.output("systemctl list-jobs --no-legend | awk '/dmaowner-scrub/ { print $1 }'").strip()
+    # anybody may send a signal to anybody
+    host.run("for name in $(busctl list --unique --no-legend | awk '{ print $1 }'); do "
+             "dbus-send --system --type=signal --dest=$name /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager.JobRemoved "
+             f"uint32:{job} objpath:/org/freedesktop/systemd1/job/{job} string:{UNIT} string:done; done", user="bob")
+    host.run("sleep 1")
+    assert "being cleaned" in held_back(host) and scrubbed() == []
+    host.wait("the unit's end", lambda: held_back(host) == "")
+    assert scrubbed() == [NIC]
+
+
 def test_a_unit_that_fails(host, policy, scrubbed):
     scrub_unit(host, "exit 7")
     policy({"match": {"device": NIC}, "scrub": "unit"})
