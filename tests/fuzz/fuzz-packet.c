@@ -65,7 +65,7 @@ static void check_obstacles(json_object *o) {
             obstacles_from_json(member, &list) < 0)
                 return;
         described = obstacles_describe(&list, true);
-        assert(described);
+        assert(!described == (list.n == 0));
         written = obstacles_to_json(&list);
         assert(written && obstacles_from_json(written, &again) == 0 && again.n == list.n);
         for (size_t i = 0; i < list.n; i++)
