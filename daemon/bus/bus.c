@@ -220,6 +220,18 @@ static int open_bus(const char *address, sd_bus **ret) {
         return r;
 }
 
+/* Anybody may send a signal to anybody, and libsystemd lets it pass a match for a sender whose name is not
+ * unique: that a holder has gone, for one. Only the bus itself has something to tell us alone. */
+static int drop_forged(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        uint8_t type;
+        int r = sd_bus_message_get_type(m, &type);
+
+        if (r < 0)
+                return r;
+        return type == SD_BUS_MESSAGE_SIGNAL && sd_bus_message_get_destination(m) &&
+               !str_eq(sd_bus_message_get_sender(m), "org.freedesktop.DBus");
+}
+
 int bus_server_new(sd_event *event, const char *address, Manager *m, BusServer **ret) {
         _cleanup_(bus_server_freep) BusServer *s = calloc(1, sizeof(BusServer));
         sd_id128_t id;
@@ -231,6 +243,8 @@ int bus_server_new(sd_event *event, const char *address, Manager *m, BusServer *
         r = bus_caller_init(s);
         if (r >= 0)
                 r = open_bus(address, &s->bus);
+        if (r >= 0)
+                r = sd_bus_add_filter(s->bus, NULL, drop_forged, NULL);
         if (r >= 0)
                 r = sd_bus_set_exit_on_disconnect(s->bus, 1);
         if (r >= 0)

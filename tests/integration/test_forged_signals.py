@@ -24,6 +24,18 @@ def connections(client):
     return {client.call_bus("GetConnectionUnixProcessID", "s", name)[0]: name for name in names}
 
 
+def test_a_connection_that_is_said_to_be_gone_holds_on(host, root, other_users):
+    alive = host.client()
+    lease = alive.hold(NIC, holder="connection")
+    mallory = host.client(uid=MALLORY)
+    forge(mallory, "org.dmaowner1", "/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged", "sss",
+          alive.name, alive.name, "")
+    mallory.manager("GetLease", "s", lease.id)          # the daemon has seen it
+    assert lease.State == "active"
+    alive.close()
+    root.wait(lambda: lease.id not in root.leases(), "the lease to end with its holder")
+
+
 def test_dmaownerctl_believes_the_daemon_only(host, root, other_users):
     command = subprocess.Popen([CLIENT, f"--bus={host.address}", "exec", NIC, "--", "sh", "-c", "echo ready; exec sleep infinity"],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
