@@ -108,16 +108,20 @@ static int ask_bus(BusServer *s, const char *sender, Caller *ret) {
 static int find_peer(BusServer *s, const char *sender, Peer **ret) {
         _cleanup_caller_ Caller caller = {};
         Peer *peer;
+        bool gone;
         int r;
 
         for (size_t i = 0; i < PEERS; i++)
                 if (str_eq(s->peers[i].name, sender)) {
                         *ret = &s->peers[i];
-                        return 0;
+                        return s->peers[i].gone ? -ENXIO : 0;
                 }
         r = ask_bus(s, sender, &caller);
-        if (r < 0)
+        /* that it has left is the bus's answer too, and not asked for with each property of each object that it
+         * wanted to see */
+        if (r < 0 && r != -ENXIO)
                 return r;
+        gone = r < 0;
         peer = &s->peers[s->next_peer];
         r = str_set(&peer->name, sender);
         if (r < 0)
@@ -126,8 +130,9 @@ static int find_peer(BusServer *s, const char *sender, Peer **ret) {
         peer->caller = caller;
         caller = (Caller){};
         s->next_peer = (s->next_peer + 1) % PEERS;
+        peer->gone = gone;
         *ret = peer;
-        return 0;
+        return gone ? -ENXIO : 0;
 }
 
 int bus_caller(BusServer *s, sd_bus_message *m, const Caller **ret) {

@@ -13,6 +13,7 @@
 /* What the bus says of one of its connections. Unique names are never used again. */
 typedef struct Peer {
         char *name;
+        bool gone; /* whose messages are still to be read */
         Caller caller;
 } Peer;
 

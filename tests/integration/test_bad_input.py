@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Bad input: the named error, and nothing changed."""
 
+import contextlib
 import os
+import signal
 
 import pytest
-from harness.client import LEASE, BusError
+from harness.client import LEASE, OBJECT_MANAGER, ROOT, BusError
 from harness.topology import (BRIDGE_A, DISK_USED, NIC, NIC2, NIC_USED, NO_IOMMU, NO_VFIO, PLATFORM, SPOILER,
                               SPOILT)
+from jeepney import DBusAddress, new_method_call
 
 BAD_DEVICES = {
     "none": ([], "InvalidArgs"),
@@ -218,3 +221,23 @@ def test_what_disturbs_nothing_is_granted_on_a_device_in_use(root, sim):
     lease.release()
     root.wait_group(NIC_USED, "free")
     assert sim.operations() == []
+
+
+def test_who_has_left_is_asked_for_once(host, root):
+    """The daemon asks the bus who a caller is, and waits for the answer."""
+    leaving, monitor = host.client(), host.client().connection
+    monitor.send_and_get_reply(new_method_call(
+        DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus.Monitoring"),
+        "BecomeMonitor", "asu", (["member='GetConnectionCredentials'"], 0)))
+    host.daemon.process.send_signal(signal.SIGSTOP)
+    for _ in range(3):
+        leaving.start(ROOT, OBJECT_MANAGER, "GetManagedObjects")
+    leaving.close()
+    root.call_bus("GetId")          # the bus has seen it go
+    host.daemon.process.send_signal(signal.SIGCONT)
+    assert root.managed_objects()
+    asked = []
+    with contextlib.suppress(TimeoutError):
+        while True:
+            asked.append(monitor.receive(timeout=1).body)
+    assert asked.count((leaving.name,)) == 1
