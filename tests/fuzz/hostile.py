@@ -5,7 +5,7 @@ import contextlib
 import socket
 import xml.etree.ElementTree as ElementTree
 
-from jeepney import DBusAddress, HeaderFields, MessageFlag, MessageType, new_method_call
+from jeepney import DBusAddress, HeaderFields, MessageFlag, MessageType, new_method_call, new_signal
 
 from harness import PATIENCE
 from harness.client import LEASE, MANAGER, NAME, PROPERTIES, ROOT, Client
@@ -14,7 +14,7 @@ from values import DEVICES, SELECTORS, STRANGE
 
 CONNECTIONS = 6         # of one user
 STORM = 40
-BURST, DEAR_BURST = 2000, 20
+BURST, DEAR_BURST = 2000, 100
 DEAR = {"GetManagedObjects", "ListGroups", "ListLeases", "Dump", "Explain", "Acquire", "Introspect", "GetAll"}     # calls that take long
 MANY = 16               # descriptors in one message
 
@@ -132,7 +132,7 @@ class Crowd:
         for user in users:
             self.connect(user)
         self.deeds = [(self.call_well, 30), (self.call, 40), (self.call_wrongly, 20), (self.on_lease, 20), (self.let_go, 6),
-                      (self.burst, 1), (self.many_descriptors, 4), (self.wrong_index, 4), (self.half, 4), (self.mutate, 10),
+                      (self.burst, 1), (self.forge, 4), (self.many_descriptors, 4), (self.wrong_index, 4), (self.half, 4), (self.mutate, 10),
                       (self.storm, 0.2), (self.leave, 2)]
 
     def step(self):
@@ -241,6 +241,15 @@ class Crowd:
         body = self.body(by.user, method)
         for _ in range(DEAR_BURST if method.name in DEAR else BURST):
             by.send(method.path, method.interface, method.name, method.signature, body)
+
+    def forge(self, by):
+        """Somebody is gone from the bus, says who is not the bus."""
+        name = f":1.{self.chance.randint(0, 50)}"
+        message = new_signal(DBusAddress("/org/freedesktop/DBus", interface="org.freedesktop.DBus"), "NameOwnerChanged", "sss",
+                             (name, name, ""))
+        message.header.fields[HeaderFields.destination] = NAME
+        by.connection.send(message)
+        self.figures.messages += 1
 
     def many_descriptors(self, by):
         descriptors = [self.values.of("h") for _ in range(self.chance.choice([2, MANY, 200]))]
