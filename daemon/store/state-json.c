@@ -371,8 +371,12 @@ static int get_choices(json_object *o, Request *q, const char **ret_why) {
                 _cleanup_(strv_freep) char **list = NULL;
                 int r = get_names(json_object_array_get_idx(lists, i), &list, ret_why);
 
+                if (r == 0 && !list) {
+                        *ret_why = "has a choice of nothing";
+                        r = -EINVAL;
+                }
                 if (r == 0)
-                        r = list ? request_add_choice(q, list) : -EINVAL;
+                        r = request_add_choice(q, list);
                 if (r < 0)
                         return r;
         }
