@@ -63,17 +63,7 @@ int modalias_open(const Sysfs *s, const char *release, const char *file, int fla
 }
 
 static int open_stream(const Sysfs *s, const char *release, const char *file, FILE **ret) {
-        _cleanup_close_ int fd = modalias_open(s, release, file, O_RDONLY);
-        FILE *f;
-
-        if (fd < 0)
-                return fd;
-        f = fdopen(fd, "r");
-        if (!f)
-                return -errno;
-        TAKE_FD(fd);
-        *ret = f;
-        return 0;
+        return sysfs_stream(modalias_open(s, release, file, O_RDONLY), ret);
 }
 
 int modalias_load(const Sysfs *s, const char *release, const char *prefix, Modalias *ret) {

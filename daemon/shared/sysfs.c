@@ -80,19 +80,22 @@ int sysfs_open_shown(const Sysfs *s, const char *shown, const char *hidden, cons
         return fd == -ENOENT ? sysfs_open_file(s, second, flags) : fd;
 }
 
-int sysfs_open_stream(const Sysfs *s, const char *path, FILE **ret) {
-        _cleanup_close_ int fd = -EBADF;
+int sysfs_stream(int fd, FILE **ret) {
+        _cleanup_close_ int file = fd;
         FILE *f;
 
-        fd = sysfs_open_file(s, path, O_RDONLY);
-        if (fd < 0)
-                return fd;
-        f = fdopen(fd, "r");
+        if (file < 0)
+                return file;
+        f = fdopen(file, "r");
         if (!f)
                 return -errno;
-        TAKE_FD(fd);
+        TAKE_FD(file);
         *ret = f;
         return 0;
+}
+
+int sysfs_open_stream(const Sysfs *s, const char *path, FILE **ret) {
+        return sysfs_stream(sysfs_open_file(s, path, O_RDONLY), ret);
 }
 
 int sysfs_read(const Sysfs *s, const char *path, char **ret) {

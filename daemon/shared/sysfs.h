@@ -25,10 +25,11 @@ void sysfs_close(Sysfs *s);
 /* A descriptor (O_CLOEXEC is added) for what the others do not do. path is relative to the root:
  * "sys/bus/pci/devices/0000:00:03.0/driver_override". */
 int sysfs_open_file(const Sysfs *s, const char *path, int flags);
-/* The same for reading line by line. */
 /* The same for what a sandbox may hide: if there is a shown/NAME it is that file, else it is hidden/NAME. */
 int sysfs_open_shown(const Sysfs *s, const char *shown, const char *hidden, const char *name,
                      int flags);
+/* Takes a descriptor over for reading line by line. A negative one is the answer. */
+int sysfs_stream(int fd, FILE **ret);
 int sysfs_open_stream(const Sysfs *s, const char *path, FILE **ret);
 /* The trailing newline is cut off. At most 64 KiB; longer is -EFBIG. */
 int sysfs_read(const Sysfs *s, const char *path, char **ret);
