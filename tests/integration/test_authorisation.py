@@ -10,7 +10,8 @@ import signal
 import subprocess
 
 import pytest
-from harness.authority import Authority
+from harness import namespace
+from harness.authority import POLKITD, Authority
 from harness.client import GROUP, LEASE, BusError
 from harness.topology import NIC, NIC2, NIC_USED
 
@@ -128,9 +129,17 @@ def write_table(who, cells):
     PAGE.write_text(before + BEGIN + lines[0] + "|" + "---|" * len(rows[0]) + "\n" + "".join(lines[1:]) + END + rest.partition(END)[2])
 
 
+@pytest.fixture
+def polkit():
+    if why := namespace.missing(POLKITD):
+        pytest.skip(why)
+
+
 @pytest.mark.parametrize("who", COLUMNS)
-def test_table(host, member, policy, who):
+def test_table(host, member, policy, who, request):
     uid, is_member, asks = COLUMNS[who]
+    if asks:
+        request.getfixturevalue("polkit")
     with Authority(host, ANSWERS) if asks else contextlib.nullcontext():
         cells = {name: cell(host, member, act, uid, is_member) for name, act in ROWS.items()}
     if os.environ.get("DMAOWNER_WRITE_TABLE"):
@@ -153,7 +162,7 @@ def refusal_of(act):
     return refusal.value
 
 
-def test_polkit_is_asked_once_and_everything_is_looked_at_again(host, member, policy):
+def test_polkit_is_asked_once_and_everything_is_looked_at_again(host, member, policy, polkit):
     """What was free when the question was asked need not be when there is an answer."""
     with Authority(host, ANSWERS):
         lease, client = asks_for(host, member, TRUSTED)
@@ -166,7 +175,7 @@ def test_polkit_is_asked_once_and_everything_is_looked_at_again(host, member, po
         taken.release()
 
 
-def test_what_polkit_says_no_to(host, member, policy, unchanged):
+def test_what_polkit_says_no_to(host, member, policy, polkit, unchanged):
     with Authority(host, ANSWERS):
         lease, client = asks_for(host, member, REFUSED)
         with unchanged():
@@ -182,7 +191,7 @@ def test_without_polkit_it_says_so(host, member, policy):
         assert refusal.name == "AccessDenied" and "there is no polkit to ask" in refusal.message
 
 
-def test_nobody_to_answer(host, member, policy):
+def test_nobody_to_answer(host, member, policy, polkit):
     """With the flag of the call polkit looks for an agent; there is none in the session of a test."""
     with Authority(host, ANSWERS):
         lease, client = asks_for(host, member, OUTSIDER)
@@ -191,7 +200,7 @@ def test_nobody_to_answer(host, member, policy):
             assert refusal.name == "InteractiveAuthorizationRequired" and "an agent" in refusal.message
 
 
-def test_who_leaves_is_not_asked_for(host, member, policy):
+def test_who_leaves_is_not_asked_for(host, member, policy, polkit):
     with Authority(host, ANSWERS) as authority:
         authority.process.send_signal(signal.SIGSTOP)
         try:

@@ -302,7 +302,7 @@ def test_what_happens_to_the_pf_happens_to_all(root, sim):
 
 def test_at_once(root, sim):
     """Who comes while the VFs are being made waits for them."""
-    sim.inject("set-num-vfs", PF, delay_us=200_000)
+    sim.inject("set-num-vfs", PF, delay_us=3_000_000)
     first = root.acquire(f"pf={PF}", owner="a")
     refused(lambda: root.acquire(f"pf={PF}", owner="b"), "Busy", first.id)
     second = root.acquire("device=10ca", owner="b")        # the other PF

@@ -5,13 +5,12 @@ it, or to read it, run in there too: Journal.wrapper in front of their arguments
 import json
 import os
 import pathlib
-import shutil
 import socket
 import subprocess
 import sys
 import time
 
-from . import PATIENCE
+from . import PATIENCE, namespace
 
 JOURNALD = pathlib.Path("/lib/systemd/systemd-journald")
 # The host's kernel has a log and an audit of its own.
@@ -32,15 +31,10 @@ STDOUT = "/run/systemd/journal/stdout"
 
 def missing():
     """What this host lacks for it; None: nothing."""
-    if os.geteuid() != 0:
-        return "only root can make a mount namespace"
-    needed = [JOURNALD, *map(pathlib.Path, ("/etc/machine-id", "/run/systemd"))]
+    needed = map(pathlib.Path, ("/etc/machine-id", "/run/systemd"))
     if absent := [str(path) for path in needed if not path.exists()]:
         return f"this host has no {', '.join(absent)}"
-    if not all(map(shutil.which, ("unshare", "nsenter", "journalctl"))):
-        return "this host lacks unshare, nsenter or journalctl"
-    probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, text=True, check=False)
-    return probe.stderr.strip() or None
+    return namespace.missing(JOURNALD, "nsenter", "journalctl")
 
 
 class Journal:
