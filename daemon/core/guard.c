@@ -88,12 +88,12 @@ int registry_test_policy(Registry *r, const Request *request, Decision *ret, cha
 static int check_limits(const Registry *r, const Request *request, bool queued, Fault *fault) {
         const Limits limits = r->policy ? r->policy->limits : LIMITS_DEFAULT;
         unsigned n_leases = 0, n_queued = 0;
-        uid_t uid = request->owner.uid;
+        uid_t uid = request->caller.uid; /* not whom it is for: that would be a way around it */
 
         if (!r->guarded || request->caller.privileged)
                 return 0;
         for (const Lease *l = r->leases; l; l = l->hh.next) {
-                bool counts = l->request.owner.uid == uid && !lease_state_is_over(l->state);
+                bool counts = l->request.caller.uid == uid && !lease_state_is_over(l->state);
 
                 n_leases += counts;
                 n_queued += counts && l->state == LEASE_QUEUED;
