@@ -179,7 +179,7 @@ def host(machine):
         before = host.state(*roles)
     except GuestError as error:
         # each of the tests left would wait for minutes
-        pytest.exit(f"{machine.name} does not answer any more: {error}", returncode=1)
+        pytest.exit(f"{machine.name} does not answer any more: {error}\n{machine.autopsy()}", returncode=1)
     yield host
     for lease in host.leases():
         host.ctl("release", lease["Id"], check=False)

@@ -235,6 +235,15 @@ class Guest:
         self.start(["systemctl", "poweroff"])
         self.process.wait(timeout)
 
+    def autopsy(self):
+        """Of a guest that does not answer any more: what its kernel was at, by a panic that ends it."""
+        try:
+            self.qmp("inject-nmi")
+            self.process.wait(60)
+        except (GuestError, subprocess.TimeoutExpired) as error:
+            return f"no panic: {error}\n{self._last_words()}"
+        return self._last_words()
+
     def close(self):
         if self.process:
             self.process.kill()
@@ -268,9 +277,11 @@ class Guest:
         disks = ["payload"] if self.payload else []
         disks += [DEVICES[role].disk for role in self.devices if DEVICES[role].disk]
         # panic=-1 with -no-reboot: a panic ends QEMU, so nobody waits for the guest in vain.
-        # The check of the timer gives up on an emulator that is not given its time.
-        kernel_arguments = ["root=/dev/vda", "rw", "console=ttyS0", "intel_iommu=on", "quiet", "panic=-1",
-                            "no_timer_check", "systemd.show_status=no", f"rig.disks={','.join(disks)}", self.append]
+        # The check of the timer gives up on an emulator that is not given its time; a timer that is set anew for each
+        # event may lose one there, and with it all that follow, which one that ticks does not.
+        kernel_arguments = ["root=/dev/vda", "rw", "console=ttyS0", "intel_iommu=on", "quiet", "panic=-1", "unknown_nmi_panic",
+                            "no_timer_check", "highres=off", "nohz=off", "systemd.show_status=no",
+                            f"rig.disks={','.join(disks)}", self.append]
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
             "-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi,tb-size=512",
@@ -325,5 +336,5 @@ class Guest:
         words = []
         for log in (self.folder / "qemu.log", self.console_log):
             if log.exists():
-                words += log.read_text(errors="replace").splitlines()[-30:]
+                words += log.read_text(errors="replace").splitlines()[-60:]
         return "\n".join(words)
