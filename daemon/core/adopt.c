@@ -41,6 +41,16 @@ int registry_adopt_unrecorded(Registry *r, Group *g, const Request *request, con
         return lost ? registry_group_set_waits_for(g, lost, c) : 0;
 }
 
+/* What a former lease left, DMA-FQ for DMA, is owed still. */
+int registry_adopt_untouched(Group *g) {
+        const char *type = group_type(g);
+
+        g->begun = false;
+        if (!str_eq(type, "DMA-FQ") && str_set(&g->recorded_type, type) < 0)
+                return -ENOMEM;
+        return group_record_devices(g);
+}
+
 int registry_adopt_owed(Group *g, const char *type) {
         if (g->state != GROUP_FREE || !str_eq(group_type(g), "DMA-FQ"))
                 return -EINVAL;

@@ -131,6 +131,15 @@ static int group_prepare_successor(Group *g, const Request *request) {
         return 0;
 }
 
+int group_record_devices(Group *g) {
+        for (Device *d = g->devices; d; d = d->next) {
+                if (device_set_record(d, d->facts.driver, d->facts.driver_override) < 0)
+                        return -ENOMEM;
+                device_set_vf_record(d, d->facts.num_vfs, d->facts.vf_autoprobe);
+        }
+        return 0;
+}
+
 int group_prepare_claim(Group *g, const Request *request) {
         const char *type = group_type(g);
         const Terms terms = request_terms(request);
@@ -142,13 +151,8 @@ int group_prepare_claim(Group *g, const Request *request) {
         if (!str_empty(g->owed_type) && str_eq(type, "DMA-FQ"))
                 type = g->owed_type;
         if (owner_copy(&g->owner, &request->owner) < 0 || terms_copy(&g->terms, &terms) < 0 ||
-            str_set(&g->recorded_type, type) < 0)
+            str_set(&g->recorded_type, type) < 0 || group_record_devices(g) < 0)
                 return -ENOMEM;
-        for (Device *d = g->devices; d; d = d->next) {
-                if (device_set_record(d, d->facts.driver, d->facts.driver_override) < 0)
-                        return -ENOMEM;
-                device_set_vf_record(d, d->facts.num_vfs, d->facts.vf_autoprobe);
-        }
         g->node_uid = request->uid;
         return 0;
 }
@@ -159,10 +163,19 @@ void group_drop_prepared(Group *g) {
                 group_forget_claim(g);
 }
 
+bool group_is_on_its_way(const Group *g) {
+        return g->state == GROUP_CLAIMING || g->state == GROUP_DRAINING ||
+               g->state == GROUP_RESTORING;
+}
+
+bool group_is_untouched(const Group *g) {
+        return group_is_on_its_way(g) && !g->begun;
+}
+
 int group_record_again(Group *g, const DeviceFacts *facts) {
         Device *d;
 
-        if (g->state != GROUP_CLAIMING || g->begun)
+        if (!group_is_untouched(g))
                 return 0;
         for (d = g->devices; d && !str_eq(d->facts.name, facts->name);)
                 d = d->next;

@@ -65,6 +65,7 @@ bool group_may_be_claimed(const Group *g, OwnerKind kind);
 int group_prepare_claim(Group *g, const Request *request);
 void group_drop_prepared(Group *g);
 /* What the host has was seen anew before anything was changed. */
+int group_record_devices(Group *g);
 int group_record_again(Group *g, const DeviceFacts *facts);
 void group_begin_claim(Group *g, Changes *c);
 void group_forget_claim(Group *g);

@@ -308,6 +308,8 @@ int registry_adopt_lease(Registry *r, const char *id, LeaseState state, Request 
                          Lease **ret, Changes *c);
 int registry_adopt_group(Registry *r, Group *g, GroupState state, const Owner *owner,
                          const Terms *terms, uid_t node_uid, const char *recorded_type, Changes *c);
+/* For a group in the hands of its record of which nothing had been done yet: what it is now is what the host has. */
+int registry_adopt_untouched(Group *g);
 int registry_adopt_unrecorded(Registry *r, Group *g, const Request *request, const char *lost,
                               Changes *c);
 /* -EINVAL: the group is not free any more, or its type has been changed. */
@@ -382,6 +384,10 @@ bool group_needs_new_binding(const Group *g, const Owner *owner, uid_t uid, cons
 
 /* The present default domain type; NULL: unknown. */
 const char *group_type(const Group *g);
+/* Between free and owned, in either direction. */
+bool group_is_on_its_way(const Group *g);
+/* On its way, but nothing of that has been begun. */
+bool group_is_untouched(const Group *g);
 /* "0000:3b:00.0, 0000:3b:00.1": the names of a group's devices, for messages. */
 char *group_device_names(const Group *g);
 /* "lease l3 of dpdk (uid 1000)": who holds a group, or held it last, for messages. */

@@ -91,6 +91,8 @@ static int adopt_group(Manager *m, StoredGroup *stored, Changes *c) {
         g->rebind = stored->rebind;
         g->guess = stored->guess;
         g->accepted = stored->accepted;
+        if (r == 0 && stored->untouched)
+                r = registry_adopt_untouched(g);
         if (r == 0 && stored->waits_for)
                 r = registry_group_set_waits_for(g, stored->waits_for, c);
         if (r == 0 && stored->step.kind >= 0)

@@ -302,11 +302,6 @@ static void switch_put_off(Switch *s, int error) {
         alarm_set_relative(s->retry, next_delay(s, SECOND));
 }
 
-static bool group_is_on_its_way(const Group *g) {
-        return g->state == GROUP_CLAIMING || g->state == GROUP_DRAINING ||
-               g->state == GROUP_RESTORING;
-}
-
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         Switch *s = userdata;
         int r;

@@ -249,6 +249,7 @@ json_object *group_to_json(const Group *g, const Step *step) {
         put_uint(&b, "rebind", g->rebind);
         put_uint(&b, "guess", g->guess);
         put_uint(&b, "accepted", g->accepted);
+        put_uint(&b, "untouched", group_is_untouched(g));
         put_string(&b, "default-domain-type", g->recorded_type);
         put_string(&b, "waits-for", g->waits_for);
         put_uint(&b, "evict", g->evict);
@@ -654,6 +655,8 @@ static int get_ownership(json_object *o, StoredGroup *g, const char **ret_why) {
                 r = get_later_flag(o, "guess", &g->guess, ret_why);
         if (r == 0)
                 r = get_later_flag(o, "accepted", &g->accepted, ret_why);
+        if (r == 0)
+                r = get_later_flag(o, "untouched", &g->untouched, ret_why);
         if (r == 0)
                 r = get_string(o, "default-domain-type", false, &g->recorded_type, ret_why);
         if (r == 0)

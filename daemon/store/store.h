@@ -45,7 +45,7 @@ typedef struct StoredGroup {
         Owner owner;
         Terms terms;
         uid_t node_uid;
-        bool give_back, requarantine, rebind, guess, accepted;
+        bool give_back, requarantine, rebind, guess, accepted, untouched;
         char *recorded_type;
         char *owed_type; /* GROUP_FREE, which has only this and the names of its devices */
         char *waits_for;

@@ -116,8 +116,9 @@ class Known:
         self.may_end = []           # why
         self.ends = FOR_EVER
         self.priority = 0
+        self.uid = None             # who may open its nodes
         self.has_to_end = None      # since when it may not be there any more
-        self.over = False
+        self.over = 0               # the look that found it so
 
 
 class Checker:
@@ -141,10 +142,10 @@ class Checker:
 
     # what is heard
 
-    def answered(self, name, devices, ends, priority, lives):
-        """ends: when it may have waited or lasted long enough, in the clock of the bus. lives: when he asked for it."""
+    def answered(self, name, devices, uid, ends, priority, lives):
+        """uid: for whom. ends: when it may have waited or lasted long enough, in the clock of the bus. lives: when he asked for it."""
         known = self.lease(name, devices)
-        known.answered, known.ends, known.priority = True, ends, priority
+        known.answered, known.uid, known.ends, known.priority = True, uid, ends, priority
         known.lives = lives
 
     def may_end(self, name, why):
@@ -189,7 +190,7 @@ class Checker:
             known = self.lease(lease["Id"], lease["Devices"])
             known.devices |= set(lease["Devices"])
             known.groups |= set(lease["Groups"])
-            known.priority = lease["Priority"]
+            known.priority, known.uid = lease["Priority"], lease["Uid"]
         self.check_leases(look)
         self.check_owners(look)
         self.check_steps(look)
@@ -236,7 +237,7 @@ class Checker:
                 known.row, known.lives = row, self.lives
                 continue
             if known.answered or row:
-                known.over = True
+                known.over = self.looks
                 self.check_end(look, name, known, row)
 
     def check_end(self, look, name, known, row):
@@ -335,6 +336,9 @@ class Checker:
         former = set()
         if state in ("claiming", "draining", "restoring", "failed", "lost"):
             former = self.uids[number] | {lease["Uid"] for lease in rows if lease["State"] in OVER and names & set(lease["Devices"])}
+            if granted not in uids | former:
+                former |= {known.uid for known in self.leases.values()
+                           if known.over in (0, self.looks) and number in self.concerned(look, known)}
         held = any(what.get("device") in names for what in look.kernel["pending"])
         if granted is not None and granted not in uids | former and not held:
             raise Violation(f"uid {granted} may open the node of group {number}, which is {state} and for {uids or 'nobody'}")

@@ -188,8 +188,8 @@ class Party:
         self.soak.figures.granted += 1
         self.soak.tell(f"{self.name} has {lease.id}: {request}")
         self.held.append(Held(self.soak, self, lease, request, holder))
-        self.soak.checker.answered(lease.id, [] if "=" in request["devices"][0] else request["devices"], ends,
-                                   request.get("priority", 0), lives)
+        self.soak.checker.answered(lease.id, [] if "=" in request["devices"][0] else request["devices"],
+                                   request.get("uid", self.uid), ends, request.get("priority", 0), lives)
         self.held[-1].since = self.soak.checker.looks
 
     def look_after(self, held):

@@ -254,6 +254,21 @@ def test_what_was_never_granted_is_dropped(host, root, sim):
     assert sim.difference(before) == {}
 
 
+def test_what_was_never_looked_at_is_not_put_back(host, root, sim):
+    """Nobody tells the daemon of an override. It died before it had looked at the device for a request: what it had
+    believed until then is not put back."""
+    sim.event("override", device=NIC, driver="e1000e")
+    host.restart("kill")
+    sim.event("override", device=NIC)
+    before = sim.state()
+    sim.inject("inspect", NIC, delay_us=300_000)
+    root.start_acquire(NIC, holder="none")
+    root.wait(lambda: root.group_of(NIC)["State"] == "claiming", "the reservation")
+    host.restart("kill")
+    root.wait_group(NIC, "free")
+    assert sim.difference(before) == {}
+
+
 def test_ids_of_ended_leases_are_not_used_again(host, root):
     first = root.hold(NIC)
     first.release()

@@ -644,6 +644,26 @@ static void test_records_follow_until_begun(void **state) {
         assert_string_equal(d->record.driver, "e1000e");
 }
 
+/* The same for one that died before the first step; a type that a former lease left is owed still. */
+static void test_adopt_untouched(void **state) {
+        _cleanup_world_ World w;
+        Group *g;
+
+        host_init(&w);
+        adopt_group(&w, 1, GROUP_CLAIMING);
+        g = registry_group(w.r, 1);
+        assert_string_equal(registry_device(w.r, A)->record.driver, "before");
+        assert_false(group_is_untouched(g));
+        assert_int_equal(registry_adopt_untouched(g), 0);
+        assert_true(group_is_untouched(g));
+        assert_string_equal(registry_device(w.r, A)->record.driver, "e1000e");
+        assert_string_equal(g->recorded_type, group_type(g));
+        assert_int_equal(registry_adopt_done(w.r, &w.c), 0);
+        assert_int_equal(g->state, GROUP_DRAINING);
+        world_rebind(&w, A, NULL);
+        assert_null(registry_device(w.r, A)->record.driver);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_records_follow_until_begun),
@@ -662,6 +682,7 @@ int main(void) {
                 cmocka_unit_test(test_shared_owner),
                 cmocka_unit_test(test_adopt),
                 cmocka_unit_test(test_adopt_refuses),
+                cmocka_unit_test(test_adopt_untouched),
                 cmocka_unit_test(test_unrecorded),
                 cmocka_unit_test(test_accept_takes_the_right_back),
         };
