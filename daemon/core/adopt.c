@@ -45,7 +45,6 @@ int registry_adopt_unrecorded(Registry *r, Group *g, const Request *request, con
 int registry_adopt_untouched(Group *g) {
         const char *type = group_type(g);
 
-        g->begun = false;
         if (!str_eq(type, "DMA-FQ") && str_set(&g->recorded_type, type) < 0)
                 return -ENOMEM;
         return group_record_devices(g);

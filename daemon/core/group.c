@@ -163,13 +163,8 @@ void group_drop_prepared(Group *g) {
                 group_forget_claim(g);
 }
 
-bool group_is_on_its_way(const Group *g) {
-        return g->state == GROUP_CLAIMING || g->state == GROUP_DRAINING ||
-               g->state == GROUP_RESTORING;
-}
-
 bool group_is_untouched(const Group *g) {
-        return group_is_on_its_way(g) && !g->begun;
+        return g->state == GROUP_CLAIMING && !g->begun;
 }
 
 int group_record_again(Group *g, const DeviceFacts *facts) {

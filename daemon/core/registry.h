@@ -384,9 +384,7 @@ bool group_needs_new_binding(const Group *g, const Owner *owner, uid_t uid, cons
 
 /* The present default domain type; NULL: unknown. */
 const char *group_type(const Group *g);
-/* Between free and owned, in either direction. */
-bool group_is_on_its_way(const Group *g);
-/* On its way, but nothing of that has been begun. */
+/* Claiming, and no step of that has been begun. */
 bool group_is_untouched(const Group *g);
 /* "0000:3b:00.0, 0000:3b:00.1": the names of a group's devices, for messages. */
 char *group_device_names(const Group *g);

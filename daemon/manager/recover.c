@@ -177,9 +177,6 @@ int manager_recover(Manager *m) {
         if (r == 0)
                 r = registry_adopt_done(m->registry, &c);
         for (Group *g = registry_groups(m->registry); r == 0 && g; g = g->hh.next) {
-                /* nobody looks again for a claim that was granted */
-                if (g->state == GROUP_CLAIMING)
-                        registry_group_begin(g);
                 r = check_unchanged(m, g, &c);
                 if (r == 0)
                         r = check_under_way(m, g);

@@ -282,6 +282,11 @@ static int switch_begin(Switch *s) {
         return switch_fail_claim(s, &why);
 }
 
+static bool group_is_on_its_way(const Group *g) {
+        return g->state == GROUP_CLAIMING || g->state == GROUP_DRAINING ||
+               g->state == GROUP_RESTORING;
+}
+
 static uint64_t next_delay(Switch *s, uint64_t longest) {
         uint64_t delay = 100000ULL << (s->tries < 7 ? s->tries : 7);
 
