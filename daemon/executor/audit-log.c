@@ -96,19 +96,14 @@ static bool is_off(int error) {
                error == ECONNREFUSED || error == EPERM;
 }
 
-void audit_log_step(const Step *step, int error) {
-        _cleanup_close_ int fd = -EBADF;
+void audit_log_step(int audit, const Step *step, int error) {
         _cleanup_free_ char *text = NULL;
         int type;
 
         if (!audit_log_describe(step, error, &type, &text))
                 return;
-        fd = audit_open();
-        if (fd < 0 && is_off(errno))
-                return;
-        if (!text || fd < 0 ||
-            (audit_log_user_message(fd, type, text, NULL, NULL, NULL, error == 0) <= 0 &&
-             !is_off(errno)))
+        if (!text || (audit_log_user_message(audit, type, text, NULL, NULL, NULL, error == 0) <= 0 &&
+                      !is_off(errno)))
                 log_warning("The audit log was not told of %s in IOMMU group %u: %s",
                             step_kind_to_string(step->kind), step->group,
                             text ? strerror(errno) : "out of memory");

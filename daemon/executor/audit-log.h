@@ -13,5 +13,5 @@
 /* Is it such a step? type: AUDIT_DEV_ALLOC or AUDIT_DEV_DEALLOC. text: for the record, NULL on lack of
  * memory. error: a positive errno, 0: it was done. */
 bool audit_log_describe(const Step *step, int error, int *ret_type, char **ret_text);
-/* Writes it, if there is an audit log that takes it. Waits as long as the kernel lets it. */
-void audit_log_step(const Step *step, int error);
+/* Writes it to that socket, if the audit log takes it. Waits as long as the kernel lets it. */
+void audit_log_step(int audit, const Step *step, int error);

@@ -203,7 +203,7 @@ static int visit(Walk *w, const char *path, const char *name) {
                 return r;
         if (strcmp(subsystem, "net") == 0) {
                 w->interface = true;
-                return network_inspect(w->s, path, w->device, w->obstacles);
+                return network_inspect(w->run, path, w->device, w->obstacles);
         }
         if (strcmp(subsystem, "block") == 0)
                 return visit_disk(w, path);

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <linux/netlink.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
+#include "executor/netlink.h"
 #include "executor/server.h"
 #include "util/log.h"
 #include "util/strings.h"
@@ -28,7 +30,7 @@ static void print_help(void) {
                "Takes kernel steps from dmaownerd, checks each and runs it in a process of its own.\n"
                "Started by dmaowner-executor.socket.\n\n"
                "  --runtime-directory=PATH  folder for locks and for what has to be put back\n"
-               "  --socket=PATH             listen there (for tests)\n"
+               "  --socket=PATH             listen there, with the network as it is here (for tests)\n"
                "  --root=PATH               folder with sys, proc and dev (for tests)\n"
                "  --help                    show this\n"
                "  --version                 show the version\n");
@@ -90,20 +92,37 @@ static int listen_at(const char *path) {
         return TAKE_FD(fd);
 }
 
-static int take_socket(const Arguments *arguments) {
-        int r;
+static bool is_netlink(int fd, int family) {
+        socklen_t size = sizeof(int);
+        int protocol;
 
-        if (arguments->socket)
-                return listen_at(arguments->socket);
-        r = sd_listen_fds(true);
-        if (r < 0)
-                return r;
-        if (r != 1)
-                return -EBADF;
-        r = sd_is_socket(SD_LISTEN_FDS_START, AF_UNIX, SOCK_SEQPACKET, true);
-        if (r < 0)
-                return r;
-        return r > 0 ? SD_LISTEN_FDS_START : -EPROTOTYPE;
+        return sd_is_socket(fd, AF_NETLINK, 0, -1) > 0 &&
+               getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == family;
+}
+
+/* What the service manager hands over. */
+static int take_sockets(ServerSockets *sockets) {
+        int n = sd_listen_fds(true);
+
+        if (n < 0)
+                return n;
+        for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++)
+                if (sockets->listen < 0 && sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, true) > 0)
+                        sockets->listen = fd;
+                else if (sockets->netlink < 0 && is_netlink(fd, NETLINK_ROUTE))
+                        sockets->netlink = fd;
+                else if (sockets->audit < 0 && is_netlink(fd, NETLINK_AUDIT))
+                        sockets->audit = fd;
+                else
+                        (void)close(fd);
+        return sockets->listen < 0 || sockets->netlink < 0 ? -ENOTCONN : 0;
+}
+
+static int open_sockets(const Arguments *arguments, ServerSockets *sockets) {
+        if (!arguments->socket)
+                return take_sockets(sockets);
+        sockets->listen = listen_at(arguments->socket);
+        return sockets->listen < 0 ? sockets->listen : netlink_open(&sockets->netlink);
 }
 
 static int make_folder(int at, const char *name) {
@@ -159,7 +178,8 @@ static int run(const Arguments *arguments) {
         _cleanup_(event_freep) sd_event *event = NULL;
         _cleanup_(server_freep) Server *server = NULL;
         _cleanup_(sysfs_close) Sysfs sysfs = SYSFS_NULL;
-        _cleanup_close_ int socket = -EBADF, runtime = -EBADF;
+        _cleanup_server_sockets_ ServerSockets sockets = SERVER_SOCKETS_NULL;
+        _cleanup_close_ int runtime = -EBADF;
         const struct passwd *user;
         int r;
 
@@ -169,9 +189,9 @@ static int run(const Arguments *arguments) {
         r = watch_signals(event);
         if (r < 0)
                 return fail(r, "Signals cannot be watched");
-        socket = take_socket(arguments);
-        if (socket < 0)
-                return fail(socket, "There is no SEQPACKET socket to listen on");
+        r = open_sockets(arguments, &sockets);
+        if (r < 0)
+                return fail(r, "There is no socket to listen on, or no rtnetlink socket");
         runtime = open_runtime(arguments->runtime);
         if (runtime < 0)
                 return fail(runtime, arguments->runtime);
@@ -179,10 +199,9 @@ static int run(const Arguments *arguments) {
         if (r < 0)
                 return fail(r, arguments->root);
         user = getpwnam(DAEMON_USER);
-        r = server_new(event, socket, &sysfs, runtime, user ? user->pw_uid : 0, &server);
+        r = server_new(event, &sockets, &sysfs, runtime, user ? user->pw_uid : 0, &server);
         if (r < 0)
                 return fail(r, "The server cannot be set up");
-        TAKE_FD(socket);
         TAKE_FD(runtime);
         (void)sd_notify(false, "READY=1");
         r = sd_event_loop(event);

@@ -2,14 +2,19 @@
 #include "executor/network.h"
 
 #include <arpa/inet.h>
-#include <ifaddrs.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "executor/netlink.h"
 #include "util/strings.h"
 
+#define TRIES 5
+
 typedef struct Interface {
+        Run *run;
         const Sysfs *s;
         const char *path; /* in sysfs */
         const char *name;
@@ -17,56 +22,100 @@ typedef struct Interface {
         Obstacles *obstacles;
 } Interface;
 
-static unsigned count_bits(const uint8_t *bytes, size_t n) {
-        unsigned bits = 0;
+/* What it says of itself: its number, and whether it is up. -ENOENT: it is gone. */
+static int read_number(const Interface *i, const char *name, int base, unsigned long long *ret) {
+        _cleanup_free_ char *text = NULL;
+        int r = sysfs_readf(i->s, &text, "%s/%s", i->path, name);
 
-        for (size_t i = 0; i < n; i++)
-                bits += (unsigned)__builtin_popcount(bytes[i]);
-        return bits;
+        return r < 0 ? r : parse_u64(text, base, ret);
 }
 
-/* An address that somebody gave it, as text with its prefix; false: none or one that any interface
- * gives itself. */
-static bool describe_address(const struct ifaddrs *a, char *text, size_t size) {
-        char address[INET6_ADDRSTRLEN];
-        const void *bytes, *mask;
-        size_t length;
+static int note_attribute(const struct nlattr *a, void *userdata) {
+        const struct nlattr **attributes = userdata;
 
-        if (!a->ifa_addr || !a->ifa_netmask)
+        if (mnl_attr_get_type(a) <= IFA_MAX)
+                attributes[mnl_attr_get_type(a)] = a;
+        return MNL_CB_OK;
+}
+
+/* An address that somebody gave it, as text with its prefix; false: one that any interface gives
+ * itself. */
+static bool describe_address(const struct nlmsghdr *h, char *text, size_t size) {
+        const struct nlattr *attributes[IFA_MAX + 1] = {}, *a;
+        const struct ifaddrmsg *m = mnl_nlmsg_get_payload(h);
+        char address[INET6_ADDRSTRLEN];
+        const void *bytes;
+
+        if (mnl_attr_parse(h, sizeof(*m), note_attribute, attributes) < 0)
                 return false;
-        if (a->ifa_addr->sa_family == AF_INET) {
-                bytes = &((const struct sockaddr_in *)(const void *)a->ifa_addr)->sin_addr;
-                mask = &((const struct sockaddr_in *)(const void *)a->ifa_netmask)->sin_addr;
-                length = sizeof(struct in_addr);
-        } else if (a->ifa_addr->sa_family == AF_INET6) {
-                bytes = &((const struct sockaddr_in6 *)(const void *)a->ifa_addr)->sin6_addr;
-                mask = &((const struct sockaddr_in6 *)(const void *)a->ifa_netmask)->sin6_addr;
-                length = sizeof(struct in6_addr);
-                if (IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)bytes))
-                        return false;
-        } else
+        /* of a connection to a single peer, that is the other end's */
+        a = attributes[IFA_LOCAL] ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
+        if (!a ||
+            mnl_attr_get_payload_len(a) <
+                    (m->ifa_family == AF_INET ? sizeof(struct in_addr) : sizeof(struct in6_addr)))
                 return false;
-        if (!inet_ntop(a->ifa_addr->sa_family, bytes, address, sizeof(address)))
+        bytes = mnl_attr_get_payload(a);
+        if (m->ifa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)bytes))
                 return false;
-        (void)snprintf(text, size, "%s/%u", address, count_bits(mask, length));
+        if (!inet_ntop(m->ifa_family, bytes, address, sizeof(address)))
+                return false;
+        (void)snprintf(text, size, "%s/%u", address, m->ifa_prefixlen);
         return true;
 }
 
-static int add_addresses(const Interface *i) {
-        struct ifaddrs *addresses;
-        int r = 0;
+typedef struct Addresses {
+        unsigned long long interface;
+        char **texts;
+} Addresses;
 
-        if (getifaddrs(&addresses) < 0)
-                return -errno;
-        for (struct ifaddrs *a = addresses; r == 0 && a; a = a->ifa_next) {
-                char text[INET6_ADDRSTRLEN + 8];
+static int on_address(const struct nlmsghdr *h, void *userdata) {
+        const struct ifaddrmsg *m = mnl_nlmsg_get_payload(h);
+        char text[INET6_ADDRSTRLEN + 8];
+        Addresses *found = userdata;
 
-                if (strcmp(a->ifa_name, i->name) == 0 && (a->ifa_flags & IFF_UP) &&
-                    describe_address(a, text, sizeof(text)))
-                        r = obstacles_add(i->obstacles, "network-address", i->device,
-                                          "%s is up with address %s", i->name, text);
+        if (h->nlmsg_type != RTM_NEWADDR || m->ifa_index != found->interface ||
+            (m->ifa_family != AF_INET && m->ifa_family != AF_INET6) ||
+            !describe_address(h, text, sizeof(text)))
+                return MNL_CB_OK;
+        if (strv_extend(&found->texts, text) < 0) {
+                errno = ENOMEM;
+                return MNL_CB_ERROR;
         }
-        freeifaddrs(addresses);
+        return MNL_CB_OK;
+}
+
+/* While addresses come and go the kernel says that the list is not a whole one. */
+static int list_addresses(const Run *run, Addresses *found) {
+        char buffer[NETLINK_REQUEST_SIZE];
+        int r = -EINTR;
+
+        for (unsigned i = 0; r == -EINTR && i < TRIES; i++) {
+                struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
+
+                h->nlmsg_type = RTM_GETADDR;
+                h->nlmsg_flags = NLM_F_DUMP;
+                (void)mnl_nlmsg_put_extra_header(h, sizeof(struct ifaddrmsg));
+                found->texts = strv_free(found->texts);
+                r = netlink_ask(run, h, on_address, found);
+        }
+        return r;
+}
+
+static int add_addresses(const Interface *i) {
+        unsigned long long flags;
+        Addresses found = {};
+        int r;
+
+        r = read_number(i, "flags", 16, &flags);
+        if (r == 0 && (flags & IFF_UP))
+                r = read_number(i, "ifindex", 10, &found.interface);
+        if (r < 0 || !(flags & IFF_UP))
+                return r == -ENOENT ? 0 : r;
+        r = list_addresses(i->run, &found);
+        for (char **text = found.texts; r == 0 && text && *text; text++)
+                r = obstacles_add(i->obstacles, "network-address", i->device,
+                                  "%s is up with address %s", i->name, *text);
+        strv_free(found.texts);
         return r;
 }
 
@@ -90,7 +139,7 @@ static int add_uppers(const Interface *i) {
         return 0;
 }
 
-/* Lines of /proc/net/route and ipv6_route: does it lead everywhere, by which interface? */
+/* Lines of route and ipv6_route in /proc/PID/net: does it lead everywhere, by which interface? */
 static bool is_default_ipv4(const char *line, char name[static IF_NAMESIZE]) {
         unsigned destination, mask;
 
@@ -127,18 +176,20 @@ static int has_default_route(const Interface *i, const char *table,
 static int add_default_route(const Interface *i) {
         int r;
 
-        r = has_default_route(i, "proc/net/route", is_default_ipv4);
+        /* the host's: where the first process is */
+        r = has_default_route(i, "proc/1/net/route", is_default_ipv4);
         if (r == 0)
-                r = has_default_route(i, "proc/net/ipv6_route", is_default_ipv6);
+                r = has_default_route(i, "proc/1/net/ipv6_route", is_default_ipv6);
         if (r <= 0)
                 return r;
         return obstacles_add(i->obstacles, "default-route", i->device,
                              "%s carries the default route", i->name);
 }
 
-int network_inspect(const Sysfs *s, const char *path, const char *device, Obstacles *obstacles) {
+int network_inspect(Run *run, const char *path, const char *device, Obstacles *obstacles) {
         const Interface i = {
-                .s = s,
+                .run = run,
+                .s = &run->sysfs,
                 .path = path,
                 .name = strrchr(path, '/') + 1,
                 .device = device,

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/planner.h"
-#include "shared/sysfs.h"
+#include "executor/run.h"
 
 /* Adds what the host does with a network interface of device. path: its folder in sysfs. */
-int network_inspect(const Sysfs *s, const char *path, const char *device, Obstacles *obstacles);
+int network_inspect(Run *run, const char *path, const char *device, Obstacles *obstacles);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "config.h"
@@ -112,6 +113,35 @@ int run_open_memory(const Run *run, const char *path, int flags) {
         return S_ISREG(st.st_mode) ? TAKE_FD(fd) : -EBADMSG;
 }
 
+int run_take_turn(const Run *run, const char *path) {
+        _cleanup_close_ int fd = run_open_memory(run, path, O_RDWR | O_CREAT);
+
+        if (fd < 0)
+                return fd;
+        while (flock(fd, LOCK_EX) < 0)
+                if (errno != EINTR)
+                        return -errno;
+        return TAKE_FD(fd);
+}
+
+int run_close_all_but(const int *keep, size_t n) {
+        unsigned next = 3;
+
+        for (;;) {
+                unsigned lowest = UINT_MAX;
+
+                for (size_t i = 0; i < n; i++)
+                        if (keep[i] >= 0 && (unsigned)keep[i] >= next && (unsigned)keep[i] < lowest)
+                                lowest = (unsigned)keep[i];
+                if (lowest > next &&
+                    close_range(next, lowest == UINT_MAX ? UINT_MAX : lowest - 1, 0) < 0)
+                        return -errno;
+                if (lowest == UINT_MAX)
+                        return 0;
+                next = lowest + 1;
+        }
+}
+
 int run_write(Run *run, const char *value, const char *fmt, ...) {
         _cleanup_free_ char *path = NULL;
         va_list ap;
@@ -214,13 +244,16 @@ static int lock_check_perform(Run *run, int *ret_lock) {
 #if HAVE_LIBAUDIT
 /* Only now, so that an audit that is stuck holds up neither the step nor whoever waits for its files. */
 static void tell_audit(const Run *run) {
+        const int keep[] = { run->audit, run->runtime };
         sigset_t all;
 
-        if (close_range(3, UINT_MAX, 0) < 0 || sigfillset(&all) < 0 ||
-            sigprocmask(SIG_SETMASK, &all, NULL) < 0)
+        if (run->audit < 0)
+                return;
+        if (run_close_all_but(keep, 2) < 0 || sigfillset(&all) < 0 ||
+            sigprocmask(SIG_SETMASK, &all, NULL) < 0 || run_take_turn(run, "locks/audit") < 0)
                 log_warning("The audit log was not told: %m");
         else
-                audit_log_step(run->step, run->answer.error);
+                audit_log_step(run->audit, run->step, run->answer.error);
 }
 #endif
 

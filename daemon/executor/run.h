@@ -19,6 +19,8 @@ typedef struct Run {
         unsigned long long seq;
         Sysfs sysfs;
         int runtime; /* folder for locks and memory */
+        int netlink; /* see executor/netlink.h */
+        int audit;   /* a socket of the audit log; -EBADF: there is none */
         int permit;
         int channel;  /* packets to the main process */
         pid_t daemon; /* the peer */
@@ -35,6 +37,10 @@ int run_check_permit(Run *run);
 /* Opens a file of the executor's own memory, below its run-time folder, as open(2) does. -EBADMSG: what is
  * there is no regular file. */
 int run_open_memory(const Run *run, const char *path, int flags);
+/* Waits until no other step has this file of the memory open so, and returns a descriptor that keeps it. */
+int run_take_turn(const Run *run, const char *path);
+/* Closes every descriptor from 3 on but these; negative ones are none. */
+int run_close_all_but(const int *keep, size_t n);
 /* Looks at the permit, then writes as sysfs_writef(). -ECANCELED has the answer set, other errors
  * are the caller's to explain. */
 int run_write(Run *run, const char *value, const char *fmt, ...) _printf_(3, 4);

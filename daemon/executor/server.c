@@ -39,8 +39,8 @@ struct Server {
         sd_event *event;
         Sysfs sysfs;
         int runtime;
+        ServerSockets sockets;
         uid_t daemon_uid;
-        int listen;
         int connection;
         pid_t peer;
         Policy *policy;  /* as the files said when they were last right */
@@ -177,34 +177,16 @@ static int on_child(sd_event_source *source, const siginfo_t *si, void *userdata
 
 /* steps */
 
-/* Closes everything from 3 on but these. */
-static int close_all_but(const int *keep, size_t n) {
-        unsigned next = 3;
-
-        for (;;) {
-                unsigned lowest = UINT_MAX;
-
-                for (size_t i = 0; i < n; i++)
-                        if ((unsigned)keep[i] >= next && (unsigned)keep[i] < lowest)
-                                lowest = (unsigned)keep[i];
-                if (lowest > next &&
-                    close_range(next, lowest == UINT_MAX ? UINT_MAX : lowest - 1, 0) < 0)
-                        return -errno;
-                if (lowest == UINT_MAX)
-                        return 0;
-                next = lowest + 1;
-        }
-}
-
 /* The new process. It needs no other program: nothing has to be found and loaded for a step. */
 static void __attribute__((noreturn)) child_run(Run *run) {
-        int keep[4 + PACKET_FDS_MAX] = { run->permit, run->channel, run->sysfs.root, run->runtime };
+        int keep[6 + PACKET_FDS_MAX] = { run->permit,  run->channel, run->sysfs.root,
+                                         run->runtime, run->netlink, run->audit };
         sigset_t none;
 
         for (size_t i = 0; i < run->files.n; i++)
-                keep[4 + i] = run->files.items[i].fd;
+                keep[6 + i] = run->files.items[i].fd;
         /* first of all, or we would keep the permits of other steps valid */
-        if (close_all_but(keep, 4 + run->files.n) < 0 || sigemptyset(&none) < 0 ||
+        if (run_close_all_but(keep, 6 + run->files.n) < 0 || sigemptyset(&none) < 0 ||
             sigprocmask(SIG_SETMASK, &none, NULL) < 0)
                 _exit(EXIT_FAILURE);
         run_step(run);
@@ -240,6 +222,8 @@ static int worker_start(Server *s, unsigned long long seq, const Step *step,
                         .seq = seq,
                         .sysfs = s->sysfs,
                         .runtime = s->runtime,
+                        .netlink = s->sockets.netlink,
+                        .audit = s->sockets.audit,
                         .permit = permit,
                         .channel = channel,
                         .daemon = s->peer,
@@ -395,7 +379,7 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *us
         socklen_t size = sizeof(peer);
         int r;
 
-        connection = accept4(s->listen, NULL, NULL, SOCK_CLOEXEC);
+        connection = accept4(s->sockets.listen, NULL, NULL, SOCK_CLOEXEC);
         if (connection < 0) {
                 log_warning("A connection cannot be accepted: %m");
                 return 0;
@@ -416,7 +400,14 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *us
         return 0;
 }
 
-int server_new(sd_event *event, int listen, Sysfs *sysfs, int runtime, uid_t daemon_uid,
+void server_sockets_close(ServerSockets *s) {
+        safe_close(s->listen);
+        safe_close(s->netlink);
+        safe_close(s->audit);
+        *s = SERVER_SOCKETS_NULL;
+}
+
+int server_new(sd_event *event, ServerSockets *sockets, Sysfs *sysfs, int runtime, uid_t daemon_uid,
                Server **ret) {
         _cleanup_(server_freep) Server *s = NULL;
         int r;
@@ -428,14 +419,15 @@ int server_new(sd_event *event, int listen, Sysfs *sysfs, int runtime, uid_t dae
                 .event = sd_event_ref(event),
                 .sysfs = SYSFS_NULL,
                 .runtime = -EBADF,
+                .sockets = SERVER_SOCKETS_NULL,
                 .daemon_uid = daemon_uid,
-                .listen = -EBADF,
                 .connection = -EBADF,
         };
-        r = sd_event_add_io(event, &s->listen_source, listen, EPOLLIN, on_connect, s);
+        r = sd_event_add_io(event, &s->listen_source, sockets->listen, EPOLLIN, on_connect, s);
         if (r < 0)
                 return r;
-        s->listen = listen;
+        s->sockets = *sockets;
+        *sockets = SERVER_SOCKETS_NULL;
         s->runtime = runtime;
         s->sysfs = *sysfs;
         *sysfs = SYSFS_NULL;
@@ -448,7 +440,7 @@ Server *server_free(Server *s) {
         while (s->workers)
                 worker_free(s->workers);
         sd_event_source_disable_unref(s->listen_source);
-        safe_close(s->listen);
+        server_sockets_close(&s->sockets);
         safe_close(s->runtime);
         sysfs_close(&s->sysfs);
         policy_free(s->policy);

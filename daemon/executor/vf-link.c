@@ -2,71 +2,24 @@
 #include "executor/vf-link.h"
 
 #include <arpa/inet.h>
-#include <libmnl/libmnl.h>
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
 
-/* One message has all VFs of an interface, in an attribute of up to 64 KiB. */
-#define ANSWER_SIZE  (128 * 1024)
-#define REQUEST_SIZE 1024
-#define SEQUENCE     1
-
-int vf_link_open(unsigned interface, unsigned vf, VfLink *ret) {
-        VfLink l = { .interface = interface, .vf = vf };
-        int r;
-
-        l.socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-        if (!l.socket)
-                return -errno;
-        if (mnl_socket_bind(l.socket, 0, MNL_SOCKET_AUTOPID) < 0) {
-                r = -errno;
-                vf_link_close(&l);
-                return r;
-        }
-        *ret = l;
-        return 0;
-}
-
-void vf_link_close(VfLink *l) {
-        if (l->socket)
-                (void)mnl_socket_close(l->socket);
-        l->socket = NULL;
-}
+#include "executor/netlink.h"
 
 static struct nlmsghdr *begin(const VfLink *l, char *buffer, uint16_t type, uint16_t flags) {
         struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
         struct ifinfomsg *m;
 
         h->nlmsg_type = type;
-        h->nlmsg_flags = NLM_F_REQUEST | flags;
-        h->nlmsg_seq = SEQUENCE;
+        h->nlmsg_flags = flags;
         m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
         m->ifi_family = AF_UNSPEC;
         m->ifi_index = (int)l->interface;
         return h;
-}
-
-/* Sends it and hands the answer to f; the kernel's own error, if there is one. */
-static int ask(const VfLink *l, const struct nlmsghdr *request, mnl_cb_t f, void *userdata) {
-        _cleanup_free_ char *answer = malloc(ANSWER_SIZE);
-        ssize_t n;
-
-        if (!answer)
-                return -ENOMEM;
-        if (mnl_socket_sendto(l->socket, request, request->nlmsg_len) < 0)
-                return -errno;
-        do
-                n = mnl_socket_recvfrom(l->socket, answer, ANSWER_SIZE);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
-                return -errno;
-        if (mnl_cb_run(answer, (size_t)n, SEQUENCE, mnl_socket_get_portid(l->socket), f, userdata) <
-            0)
-                return -errno;
-        return 0;
 }
 
 /* reading */
@@ -183,13 +136,13 @@ static int on_link(const struct nlmsghdr *h, void *userdata) {
 
 int vf_link_read(const VfLink *l, VfSettings *ret) {
         Reading reading = { .vf = l->vf };
-        char buffer[REQUEST_SIZE];
+        char buffer[NETLINK_REQUEST_SIZE];
         struct nlmsghdr *h;
         int r;
 
         h = begin(l, buffer, RTM_GETLINK, 0);
         mnl_attr_put_u32(h, IFLA_EXT_MASK, RTEXT_FILTER_VF | RTEXT_FILTER_SKIP_STATS);
-        r = ask(l, h, on_link, &reading);
+        r = netlink_ask(l->run, h, on_link, &reading);
         if (r < 0 || !reading.found)
                 return r;
         *ret = reading.settings;
@@ -251,7 +204,7 @@ static void put_setting(struct nlmsghdr *h, unsigned vf, const VfSettings *v, Vf
 
 int vf_link_write(const VfLink *l, const VfSettings *v, VfSetting s) {
         struct nlattr *list, *info;
-        char buffer[REQUEST_SIZE];
+        char buffer[NETLINK_REQUEST_SIZE];
         struct nlmsghdr *h;
 
         h = begin(l, buffer, RTM_SETLINK, NLM_F_ACK);
@@ -260,5 +213,5 @@ int vf_link_write(const VfLink *l, const VfSettings *v, VfSetting s) {
         put_setting(h, l->vf, v, s);
         mnl_attr_nest_end(h, info);
         mnl_attr_nest_end(h, list);
-        return ask(l, h, NULL, NULL);
+        return netlink_ask(l->run, h, NULL, NULL);
 }

@@ -3,17 +3,14 @@
 
 /* The settings of VFs, asked of and given to the network interface of their PF (rtnetlink). */
 
+#include "executor/run.h"
 #include "shared/vf-settings.h"
 
 typedef struct VfLink {
-        struct mnl_socket *socket;
+        const Run *run;
         unsigned interface; /* index */
         unsigned vf;        /* number among those of the PF */
 } VfLink;
-
-int vf_link_open(unsigned interface, unsigned vf, VfLink *ret);
-void vf_link_close(VfLink *l);
-#define _cleanup_vf_link_ _cleanup_(vf_link_close)
 
 /* 1; 0: the interface does not report this VF; or negative errno. */
 int vf_link_read(const VfLink *l, VfSettings *ret);

@@ -81,10 +81,10 @@ static int find_number(Run *run, const char *pf, unsigned *ret) {
                            run->step->device, pf);
 }
 
-/* 1: the interface reports the VF, whose link stays open; 0: it does not. */
+/* 1: the interface reports the VF; 0: it does not. */
 static int try_interface(Run *run, const char *pf, const char *name, unsigned vf, VfLink *ret,
                          VfSettings *settings) {
-        _cleanup_vf_link_ VfLink link = {};
+        VfLink link = { .run = run, .vf = vf };
         _cleanup_free_ char *text = NULL;
         unsigned long long index;
         int r;
@@ -92,14 +92,15 @@ static int try_interface(Run *run, const char *pf, const char *name, unsigned vf
         r = sysfs_readf(&run->sysfs, &text, "sys/bus/pci/devices/%s/net/%s/ifindex", pf, name);
         if (r == 0)
                 r = parse_u64(text, 10, &index);
-        if (r == 0)
-                r = index <= INT_MAX ? vf_link_open((unsigned)index, vf, &link) : -ERANGE;
-        if (r == 0)
+        if (r == 0 && index > INT_MAX)
+                r = -ERANGE;
+        if (r == 0) {
+                link.interface = (unsigned)index;
                 r = vf_link_read(&link, settings);
+        }
         if (r <= 0) /* it may just have gone, or gone to another network namespace */
                 return r == -ENOENT || r == -ENODEV ? 0 : r;
         *ret = link;
-        link = (VfLink){};
         return 1;
 }
 
@@ -135,7 +136,7 @@ static int find_link(Run *run, VfLink *ret, VfSettings *settings) {
 
 int step_read_vf(Run *run) {
         VfSettings settings = VF_SETTINGS_NULL;
-        _cleanup_vf_link_ VfLink link = {};
+        VfLink link;
         int r;
 
         r = find_link(run, &link, &settings);
@@ -200,7 +201,7 @@ static int verify(Run *run, const VfSettings *wanted, const VfSettings *now) {
 
 int step_set_vf(Run *run) {
         VfSettings wanted = VF_SETTINGS_NULL, now = VF_SETTINGS_NULL;
-        _cleanup_vf_link_ VfLink link = {};
+        VfLink link;
         int r;
 
         r = vf_settings_parse(run->step->value, &wanted);

@@ -11,6 +11,7 @@
 
 #include "executor/holders.h"
 #include "executor/inspect.h"
+#include "executor/netlink.h"
 #include "linux-host.h"
 
 #define DEVICE "0000:3b:00.0"
@@ -33,6 +34,8 @@ static int setup(void **state) {
         assert_int_equal(sysfs_open(f->host.root, &f->run.sysfs), 0);
         f->run.runtime = open(f->host.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_true(f->run.runtime >= 0);
+        assert_int_equal(mkdirat(f->run.runtime, "locks", 0700), 0);
+        assert_int_equal(netlink_open(&f->run.netlink), 0);
         host_add_device(&f->host, DEVICE, "0x010802\n");
         host_set_group(&f->host, DEVICE, "12", "DMA\n");
         host_link(&f->host, "sys/kernel/iommu_groups/12/devices/" DEVICE, "x");
@@ -48,6 +51,7 @@ static int teardown(void **state) {
         obstacles_clear(&f->obstacles);
         sysfs_close(&f->run.sysfs);
         safe_close(f->run.runtime);
+        safe_close(f->run.netlink);
         host_destroy(&f->host);
         free(f);
         return 0;
@@ -104,6 +108,10 @@ static void test_network_address(void **state) {
 
         /* the one interface that has an address wherever this runs */
         add_child(f, "net/lo", "net");
+        host_write(&f->host, NODE "net/lo/ifindex", "1\n");
+        host_write(&f->host, NODE "net/lo/flags", "0x8\n");
+        assert_obstacles_are(f); /* it is down */
+        host_write(&f->host, NODE "net/lo/flags", "0x49\n");
         assert_int_equal(inspect_device(&f->run, &f->obstacles, &DISKS_NULL), 0);
         assert_true(f->obstacles.n >= 1);
         assert_string_equal(f->obstacles.items[0].code, "network-address");
@@ -120,11 +128,11 @@ static void test_network_below_virtio(void **state) {
         assert_obstacles_are(f);
         host_link(&f->host, NODE "virtio0/net/none7/upper_br0", "x");
         host_link(&f->host, NODE "virtio0/net/none7/master", "x/br0");
-        host_write(&f->host, "proc/net/route",
+        host_write(&f->host, "proc/1/net/route",
                    "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\n"
                    "none7\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\n"
                    "other\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\n");
-        host_write(&f->host, "proc/net/ipv6_route",
+        host_write(&f->host, "proc/1/net/ipv6_route",
                    "00000000000000000000000000000000 00 00000000000000000000000000000000 00 "
                    "fe800000000000000000000000000001 00000400 00000001 00000000 00000003    none7\n");
         assert_obstacles_are(f, "network-upper: none7 is part of br0",
@@ -135,7 +143,7 @@ static void test_default_route_ipv4(void **state) {
         Fixture *f = *state;
 
         add_child(f, "net/none7", "net");
-        host_write(&f->host, "proc/net/route",
+        host_write(&f->host, "proc/1/net/route",
                    "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\n"
                    "none7\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\n");
         assert_obstacles_are(f, "default-route: none7 carries the default route");
