@@ -100,7 +100,8 @@ static void test_answers(void **state) {
 
         assert_int_equal(ask_for_loopback(&f->run, &index), 0);
         assert_int_equal(index, LOOPBACK);
-        assert_int_equal(netlink_ask(&f->run, get_link(buffer, 0x7ffffff), note_index, &index), -ENODEV);
+        assert_int_equal(netlink_ask(&f->run, get_link(buffer, 0x7ffffff), note_index, &index),
+                         -ENODEV);
         assert_int_equal(netlink_ask(&f->run, get_addresses(buffer), count, &addresses), 0);
         assert_true(addresses > 0);
 }
@@ -117,8 +118,8 @@ static void test_what_was_left(void **state) {
 
                 h->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
                 h->nlmsg_seq = (uint32_t)getpid();
-                assert_true(sendto(f->run.netlink, h, h->nlmsg_len, 0, (const struct sockaddr *)&kernel,
-                                   sizeof(kernel)) > 0);
+                assert_true(sendto(f->run.netlink, h, h->nlmsg_len, 0,
+                                   (const struct sockaddr *)&kernel, sizeof(kernel)) > 0);
                 assert_int_equal(ask_for_loopback(&f->run, &index), 0);
                 assert_int_equal(index, LOOPBACK);
         }
