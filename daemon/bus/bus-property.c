@@ -58,7 +58,7 @@ int bus_append_entry(sd_bus_message *reply, const char *name, const char *type, 
 }
 
 int bus_append_owner(sd_bus_message *reply, const Owner *owner, const Caller *caller) {
-        bool shown = owner->name && caller && policy_may_see(caller, owner->uid);
+        bool shown = owner->name && caller && caller_may_see(caller, owner->uid);
 
         return sd_bus_message_append(reply, "(us)", shown ? (uint32_t)owner->uid : UINT32_MAX,
                                      shown ? owner->name : "");

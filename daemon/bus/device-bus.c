@@ -85,7 +85,7 @@ static int append_in_use(sd_bus_message *m, const void *object, const Caller *ca
 static int append_held_back(sd_bus_message *m, const void *object, const Caller *caller) {
         const Device *d = object;
         _cleanup_free_ char *text = NULL;
-        bool named = caller && policy_may_see(caller, d->use.owner.uid);
+        bool named = caller && caller_may_see(caller, d->use.owner.uid);
         int r = device_describe_gate(d, named, &text);
 
         return r < 0 ? r : append_text(m, text);

@@ -98,7 +98,7 @@ static int append_groups(sd_bus_message *m, const void *object, const Caller *ca
 static int append_uid(sd_bus_message *m, const void *object, const Caller *caller) {
         const Lease *l = object;
 
-        bool shown = caller && policy_may_see(caller, l->request.owner.uid);
+        bool shown = caller && caller_may_see(caller, l->request.owner.uid);
 
         return sd_bus_message_append(m, "u", shown ? (uint32_t)l->request.uid : UINT32_MAX);
 }
@@ -129,7 +129,7 @@ static int append_expires(sd_bus_message *m, const void *object, const Caller *c
 
 static int append_label(sd_bus_message *m, const void *object, const Caller *caller) {
         const Lease *l = object;
-        bool shown = l->request.label && caller && policy_may_see(caller, l->request.owner.uid);
+        bool shown = l->request.label && caller && caller_may_see(caller, l->request.owner.uid);
 
         return sd_bus_message_append(m, "s", shown ? l->request.label : "");
 }

@@ -347,7 +347,7 @@ static int check_tester(BusServer *s, sd_bus_message *call, uid_t uid, Fault *fa
         const Caller *caller;
         int r = bus_caller(s, call, &caller);
 
-        if (r < 0 || policy_may_see(caller, uid))
+        if (r < 0 || caller_may_see(caller, uid))
                 return r;
         return fault_set(fault, ERROR_MAY_NOT, "uid %u may not ask what others may",
                          (unsigned)caller->uid);

@@ -22,7 +22,8 @@ int caller_add_group(Caller *c, gid_t gid) {
 int caller_copy(Caller *to, const Caller *from) {
         _cleanup_caller_ Caller copy = { .uid = from->uid,
                                          .privileged = from->privileged,
-                                         .member = from->member };
+                                         .member = from->member,
+                                         .sees = from->sees };
 
         for (size_t i = 0; i < from->n_gids; i++)
                 if (caller_add_group(&copy, from->gids[i]) < 0)
@@ -33,4 +34,8 @@ int caller_copy(Caller *to, const Caller *from) {
         *to = copy;
         copy = (Caller){};
         return 0;
+}
+
+bool caller_may_see(const Caller *c, uid_t uid) {
+        return c->sees || c->uid == uid;
 }

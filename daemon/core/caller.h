@@ -23,5 +23,7 @@ void caller_clear(Caller *c);
 #define _cleanup_caller_ _cleanup_(caller_clear)
 /* Replaces *to. 0 or -ENOMEM. */
 int caller_copy(Caller *to, const Caller *from);
+/* May it see owner and label of what that uid owns? */
+bool caller_may_see(const Caller *c, uid_t uid);
 /* 0 or -ENOMEM */
 int caller_add_group(Caller *c, gid_t gid);

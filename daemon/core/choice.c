@@ -131,7 +131,7 @@ static int check_device(const Choice *c, const Device *d, unsigned *ret_cost, Fa
         if (!fault)
                 return -ECANCELED;
         /* also one that could be shared: what is asked for is a free one */
-        who = group_describe_owner(d->group);
+        who = group_describe_owner(d->group, &c->request->caller);
         if (!who)
                 return fault_set_oom(fault);
         return fault_set(fault, ERROR_BUSY, "%s is held by %s", d->facts.name, who);

@@ -53,23 +53,34 @@ char *group_device_names(const Group *g) {
         return names;
 }
 
-char *group_describe_owner(const Group *g) {
-        _cleanup_free_ char *text = NULL;
-        const Request *first;
+/* "guest (uid 1000, "label")", or nobody's name */
+static char *describe_owner(const Owner *owner, const char *label, const Caller *asks) {
+        bool labelled = !str_empty(label);
+
+        if (!caller_may_see(asks, owner->uid))
+                return strdup("another user");
+        return str_format("%s (uid %lu%s%s%s)", owner->name ? owner->name : "",
+                          (unsigned long)owner->uid, labelled ? ", \"" : "", labelled ? label : "",
+                          labelled ? "\"" : "");
+}
+
+char *lease_describe_owner(const Lease *l, const Caller *asks) {
+        _cleanup_free_ char *who = describe_owner(&l->request.owner, l->request.label, asks);
+
+        return who ? str_format("lease %s of %s", l->id, who) : NULL;
+}
+
+char *group_describe_owner(const Group *g, const Caller *asks) {
+        char *text;
 
         if (g->n_leases == 0)
-                return g->owner.name ? str_format("%s (uid %lu)", g->owner.name,
-                                                  (unsigned long)g->owner.uid)
-                                     : strdup("nobody");
-        first = &g->leases[0]->request;
-        if (str_append(&text, "lease %s of %s (uid %lu", g->leases[0]->id,
-                       first->owner.name ? first->owner.name : "",
-                       (unsigned long)first->owner.uid) < 0 ||
-            (!str_empty(first->label) && str_append(&text, ", \"%s\"", first->label) < 0) ||
-            str_append(&text, ")") < 0 ||
-            (g->n_leases > 1 && str_append(&text, " and %zu more", g->n_leases - 1) < 0))
+                return g->owner.name ? describe_owner(&g->owner, NULL, asks) : strdup("nobody");
+        text = lease_describe_owner(g->leases[0], asks);
+        if (text && g->n_leases > 1 && str_append(&text, " and %zu more", g->n_leases - 1) < 0) {
+                free(text);
                 return NULL;
-        return TAKE_PTR(text);
+        }
+        return text;
 }
 
 int device_set_record(Device *d, const char *driver, const char *driver_override) {

@@ -270,7 +270,3 @@ int policy_check_manage(const Policy *p, const Caller *caller, const Owner *owne
         return fault_set(fault, ERROR_MAY_NOT, "uid %u may not do this: ask root",
                          (unsigned)caller->uid);
 }
-
-bool policy_may_see(const Caller *caller, uid_t uid) {
-        return caller->sees || caller->uid == uid;
-}

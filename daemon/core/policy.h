@@ -126,6 +126,3 @@ uint64_t registry_longest_ttl(Registry *r, const Lease *l);
 /* May the caller do this to what is that owner's, or (NULL) the host's? 0, or -ECANCELED: MayNot, MustAsk. */
 int policy_check_manage(const Policy *p, const Caller *caller, const Owner *owner,
                         ManageAction action, Fault *fault);
-
-/* May the caller see owner and label of what that uid owns? */
-bool policy_may_see(const Caller *caller, uid_t uid);

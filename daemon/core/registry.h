@@ -388,5 +388,7 @@ const char *group_type(const Group *g);
 bool group_is_untouched(const Group *g);
 /* "0000:3b:00.0, 0000:3b:00.1": the names of a group's devices, for messages. */
 char *group_device_names(const Group *g);
-/* "lease l3 of dpdk (uid 1000)": who holds a group, or held it last, for messages. */
-char *group_describe_owner(const Group *g);
+/* "lease l3 of dpdk (uid 1000)": who holds a group, or held it last, for messages to the caller, who may not be allowed
+ * to see more than that it is another user. */
+char *group_describe_owner(const Group *g, const Caller *asks);
+char *lease_describe_owner(const Lease *l, const Caller *asks);

@@ -178,13 +178,13 @@ static bool group_expires(const Group *g) {
         return g->n_leases > 0;
 }
 
-static int refuse_held(const Group *g, const char *conflict, Fault *fault) {
+static int refuse_held(const Group *g, const char *conflict, const Caller *asks, Fault *fault) {
         _cleanup_free_ char *names = NULL, *who = NULL;
 
         if (!fault)
                 return -ECANCELED;
         names = group_device_names(g);
-        who = group_describe_owner(g);
+        who = group_describe_owner(g, asks);
         if (!names || !who)
                 return fault_set_oom(fault);
         return fault_set(fault, ERROR_BUSY,
@@ -194,7 +194,7 @@ static int refuse_held(const Group *g, const char *conflict, Fault *fault) {
 }
 
 /* Refuses a group that serves nobody now: on its way back to the host, or waiting for a person. */
-static int refuse_unavailable(const Group *g, OwnerKind kind, Fault *fault) {
+static int refuse_unavailable(const Group *g, OwnerKind kind, const Caller *asks, Fault *fault) {
         _cleanup_free_ char *names = NULL, *who = NULL;
         const char *why = str_empty(g->waits_for) ? NULL : g->waits_for;
 
@@ -203,7 +203,7 @@ static int refuse_unavailable(const Group *g, OwnerKind kind, Fault *fault) {
         if (!fault)
                 return -ECANCELED;
         names = group_device_names(g);
-        who = group_describe_owner(g);
+        who = group_describe_owner(g, asks);
         if (!names || !who)
                 return fault_set_oom(fault);
         switch (g->state) {
@@ -241,19 +241,18 @@ static int refuse_unavailable(const Group *g, OwnerKind kind, Fault *fault) {
         return 0;
 }
 
-static int refuse_reserved(const Group *g, const Lease *waiter, Fault *fault) {
-        _cleanup_free_ char *names = NULL;
+static int refuse_reserved(const Group *g, const Lease *waiter, const Caller *asks, Fault *fault) {
+        _cleanup_free_ char *names = NULL, *who = NULL;
 
         if (!fault)
                 return -ECANCELED;
         names = group_device_names(g);
-        if (!names)
+        who = lease_describe_owner(waiter, asks);
+        if (!names || !who)
                 return fault_set_oom(fault);
         return fault_set(fault, ERROR_BUSY,
-                         "IOMMU group %u (%s) is reserved for lease %s of %s (uid %lu), which is "
-                         "queued ahead",
-                         g->id, names, waiter->id, waiter->request.owner.name,
-                         (unsigned long)waiter->request.owner.uid);
+                         "IOMMU group %u (%s) is reserved for %s, which is queued ahead", g->id,
+                         names, who);
 }
 
 int group_check(const Group *g, const Request *request, unsigned long long seq, Fault *fault) {
@@ -263,20 +262,20 @@ int group_check(const Group *g, const Request *request, unsigned long long seq, 
         const Lease *waiter;
         int k;
 
-        k = refuse_unavailable(g, kind, fault);
+        k = refuse_unavailable(g, kind, &request->caller, fault);
         if (k == 0 && g->count == 0)
-                k = group_check_gate(g, &request->owner, fault);
+                k = group_check_gate(g, request, fault);
         if (k < 0)
                 return k;
         conflict = group_may_be_claimed(g, kind) ? NULL : group_conflict(g, request);
         if (conflict)
-                return refuse_held(g, conflict, fault);
+                return refuse_held(g, conflict, &request->caller, fault);
         /* its last owner may have it for the kernel; others may not join him before it is clean */
-        k = g->count > 0 ? group_check_gate(g, &request->owner, fault) : 0;
+        k = g->count > 0 ? group_check_gate(g, request, fault) : 0;
         if (k < 0)
                 return k;
         waiter = group_held_back_by(g, request, seq);
-        return waiter ? refuse_reserved(g, waiter, fault) : 0;
+        return waiter ? refuse_reserved(g, waiter, &request->caller, fault) : 0;
 }
 
 /* What no owner could get is refused by a negative result; *ret_later: the groups are not to be

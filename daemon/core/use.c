@@ -174,15 +174,16 @@ static bool device_holds_back(const Device *d, const Owner *owner) {
         return device_is_held_back(d) && (d->use.scrubbing || !owner_equal(&d->use.owner, owner));
 }
 
-int group_check_gate(const Group *g, const Owner *owner, Fault *fault) {
+int group_check_gate(const Group *g, const Request *request, Fault *fault) {
         for (const Device *d = g->devices; d; d = d->next) {
                 _cleanup_free_ char *text = NULL;
 
-                if (!device_holds_back(d, owner))
+                if (!device_holds_back(d, &request->owner))
                         continue;
                 if (!fault)
                         return -ECANCELED;
-                return describe_gate(d, true, &text) < 0
+                return describe_gate(d, caller_may_see(&request->caller, d->use.owner.uid), &text) <
+                                       0
                                ? fault_set_oom(fault)
                                : fault_set(fault, ERROR_QUARANTINED, "%s", text);
         }

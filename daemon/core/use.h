@@ -34,7 +34,7 @@ char *device_scrub_unit(const Device *d);
 int device_describe_gate(const Device *d, bool named, char **ret);
 /* Refuses the group with Quarantined if one of its devices is held back from that owner. fault may be
  * NULL: then this is only a question. */
-int group_check_gate(const Group *g, const Owner *owner, Fault *fault);
+int group_check_gate(const Group *g, const Request *request, Fault *fault);
 /* The same in words that name nobody: "" if it is not held back. 0 or -ENOMEM. */
 int group_describe_gate(const Group *g, const Owner *owner, char **ret);
 /* Refuses it with AccessDenied if policy gives one of its devices to nobody. */

@@ -305,6 +305,7 @@ Request request_make(RequestSpec spec) {
         q.terms.access = spec.access;
         q.uid = spec.node_uid;
         q.owner.uid = spec.uid;
+        q.caller.sees = true;
         if (spec.expires)
                 q.expires = spec.expires;
         q.wait_until = spec.wait_until;

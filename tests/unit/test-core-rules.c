@@ -346,6 +346,9 @@ static void test_messages(void **state) {
         _cleanup_fault_ Fault fault = FAULT_NULL;
         _cleanup_free_ char *names = NULL, *one = NULL, *two = NULL, *former = NULL;
         RequestSpec spec = { { B }, USER, .uid = 1000, .expires = 5 };
+        const Caller owner = { .uid = 1000 }, other = { .uid = 1001 },
+                     sees = { .uid = 1001, .sees = true };
+        _cleanup_free_ char *hidden = NULL, *hidden_former = NULL;
         Lease *l, *second;
         Group *g;
 
@@ -355,17 +358,21 @@ static void test_messages(void **state) {
         g = l->groups[0];
         names = group_device_names(g);
         assert_string_equal(names, BRIDGE ", " B ", " C);
-        one = group_describe_owner(g);
+        one = group_describe_owner(g, &sees);
         assert_string_equal(one, "lease l1 of dpdk (uid 1000, \"testpmd\")");
         assert_int_equal(world_ask(&w, (RequestSpec){ { B }, USER }, NULL, &fault), -ECANCELED);
         assert_non_null(strstr(fault.message, "or expires"));
         second = world_acquire(&w, spec);
-        two = group_describe_owner(g);
+        two = group_describe_owner(g, &owner);
         assert_string_equal(two, "lease l1 of dpdk (uid 1000, \"testpmd\") and 1 more");
+        hidden = group_describe_owner(g, &other);
+        assert_string_equal(hidden, "lease l1 of another user and 1 more");
         assert_int_equal(registry_lease_end(w.r, l, LEASE_ENDED, "released", &w.c), 0);
         assert_int_equal(registry_lease_end(w.r, second, LEASE_ENDED, "released", &w.c), 0);
-        former = group_describe_owner(g);
+        former = group_describe_owner(g, &owner);
         assert_string_equal(former, "dpdk (uid 1000)");
+        hidden_former = group_describe_owner(g, &other);
+        assert_string_equal(hidden_former, "another user");
 }
 
 int main(void) {
