@@ -64,8 +64,9 @@ bool group_may_be_claimed(const Group *g, OwnerKind kind);
  * group_begin_claim(); group_drop_prepared() forgets them again. */
 int group_prepare_claim(Group *g, const Request *request);
 void group_drop_prepared(Group *g);
-/* What the host has was seen anew before anything was changed. */
+/* What the host has, as far as it was seen. */
 int group_record_devices(Group *g);
+/* It was seen anew before anything was changed. */
 int group_record_again(Group *g, const DeviceFacts *facts);
 void group_begin_claim(Group *g, Changes *c);
 void group_forget_claim(Group *g);

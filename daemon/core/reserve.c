@@ -382,6 +382,7 @@ Lease *registry_new_lease(Registry *r) {
 
 void lease_take_request(Lease *l, Request *request) {
         l->request = *request;
+        l->request.caller.sees = false; /* what becomes of it is told to everybody */
         *request = REQUEST_NULL;
         if (l->request.devices) /* else nothing is chosen yet */
                 qsort(l->request.devices, strv_length(l->request.devices), sizeof(char *),

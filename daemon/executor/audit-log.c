@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libaudit.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "core/device.h"
 #include "util/log.h"
@@ -96,12 +97,21 @@ static bool is_off(int error) {
                error == ECONNREFUSED || error == EPERM;
 }
 
+/* Acknowledgements of what a step has told that was ended before it read them. */
+static void forget_answers(int audit) {
+        char answer[256];
+
+        while (recv(audit, answer, sizeof(answer), MSG_DONTWAIT) >= 0 || errno == EINTR)
+                ;
+}
+
 void audit_log_step(int audit, const Step *step, int error) {
         _cleanup_free_ char *text = NULL;
         int type;
 
         if (!audit_log_describe(step, error, &type, &text))
                 return;
+        forget_answers(audit);
         if (!text || (audit_log_user_message(audit, type, text, NULL, NULL, NULL, error == 0) <= 0 &&
                       !is_off(errno)))
                 log_warning("The audit log was not told of %s in IOMMU group %u: %s",

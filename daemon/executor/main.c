@@ -115,7 +115,10 @@ static int take_sockets(ServerSockets *sockets) {
                         sockets->audit = fd;
                 else
                         (void)close(fd);
-        return sockets->listen < 0 || sockets->netlink < 0 ? -ENOTCONN : 0;
+        if (sockets->listen < 0)
+                return -ENOTCONN;
+        /* the unit of an older version hands none over, and leaves us in the network of the host */
+        return sockets->netlink < 0 ? netlink_open(&sockets->netlink) : 0;
 }
 
 static int open_sockets(const Arguments *arguments, ServerSockets *sockets) {

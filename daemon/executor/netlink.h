@@ -19,5 +19,6 @@ int netlink_open(int *ret);
 
 /* Sends the request, whose length, type, flags and arguments are set, and hands each message of the
  * answer to f. Returns 0 or the kernel's own error; -EINTR: what was listed changed meanwhile, so it has
- * to be asked again. */
-int netlink_ask(const Run *run, struct nlmsghdr *request, mnl_cb_t f, void *userdata);
+ * to be asked again; -ECANCELED, with the answer of the step set: it changes something, and that is not
+ * permitted any more. */
+int netlink_ask(Run *run, struct nlmsghdr *request, mnl_cb_t f, void *userdata);

@@ -22,7 +22,7 @@ typedef struct Interface {
         Obstacles *obstacles;
 } Interface;
 
-/* What it says of itself: its number, and whether it is up. -ENOENT: it is gone. */
+/* What it says of itself: its number, and whether it is up. -ENOENT, -ENODEV or -EINVAL: it is gone, or just going. */
 static int read_number(const Interface *i, const char *name, int base, unsigned long long *ret) {
         _cleanup_free_ char *text = NULL;
         int r = sysfs_readf(i->s, &text, "%s/%s", i->path, name);
@@ -85,7 +85,7 @@ static int on_address(const struct nlmsghdr *h, void *userdata) {
 }
 
 /* While addresses come and go the kernel says that the list is not a whole one. */
-static int list_addresses(const Run *run, Addresses *found) {
+static int list_addresses(Run *run, Addresses *found) {
         char buffer[NETLINK_REQUEST_SIZE];
         int r = -EINTR;
 
@@ -109,8 +109,10 @@ static int add_addresses(const Interface *i) {
         r = read_number(i, "flags", 16, &flags);
         if (r == 0 && (flags & IFF_UP))
                 r = read_number(i, "ifindex", 10, &found.interface);
+        if (r == -ENOENT || r == -ENODEV || r == -EINVAL)
+                return 0;
         if (r < 0 || !(flags & IFF_UP))
-                return r == -ENOENT ? 0 : r;
+                return r;
         r = list_addresses(i->run, &found);
         for (char **text = found.texts; r == 0 && text && *text; text++)
                 r = obstacles_add(i->obstacles, "network-address", i->device,

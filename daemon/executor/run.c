@@ -113,14 +113,22 @@ int run_open_memory(const Run *run, const char *path, int flags) {
         return S_ISREG(st.st_mode) ? TAKE_FD(fd) : -EBADMSG;
 }
 
+/* A minute */
+#define TURN_USEC  10000
+#define TURN_TRIES 6000
+
 int run_take_turn(const Run *run, const char *path) {
         _cleanup_close_ int fd = run_open_memory(run, path, O_RDWR | O_CREAT);
 
         if (fd < 0)
                 return fd;
-        while (flock(fd, LOCK_EX) < 0)
-                if (errno != EINTR)
+        for (unsigned i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+                if (errno != EWOULDBLOCK && errno != EINTR)
                         return -errno;
+                if (i == TURN_TRIES)
+                        return -ETIMEDOUT;
+                (void)usleep(TURN_USEC);
+        }
         return TAKE_FD(fd);
 }
 
@@ -247,11 +255,18 @@ static void tell_audit(const Run *run) {
         const int keep[] = { run->audit, run->runtime };
         sigset_t all;
 
+        int r;
+
         if (run->audit < 0)
                 return;
-        if (run_close_all_but(keep, 2) < 0 || sigfillset(&all) < 0 ||
-            sigprocmask(SIG_SETMASK, &all, NULL) < 0 || run_take_turn(run, "locks/audit") < 0)
-                log_warning("The audit log was not told: %m");
+        r = run_close_all_but(keep, 2);
+        if (r == 0 && (sigfillset(&all) < 0 || sigprocmask(SIG_SETMASK, &all, NULL) < 0))
+                r = -errno;
+        if (r == 0)
+                r = run_take_turn(run, "locks/audit");
+        if (r < 0)
+                log_warning("The audit log was not told of %s in IOMMU group %u: %s",
+                            step_kind_to_string(run->step->kind), run->step->group, strerror(-r));
         else
                 audit_log_step(run->audit, run->step, run->answer.error);
 }

@@ -37,7 +37,8 @@ int run_check_permit(Run *run);
 /* Opens a file of the executor's own memory, below its run-time folder, as open(2) does. -EBADMSG: what is
  * there is no regular file. */
 int run_open_memory(const Run *run, const char *path, int flags);
-/* Waits until no other step has this file of the memory open so, and returns a descriptor that keeps it. */
+/* Waits until no other step has this file of the memory open so, and returns a descriptor that keeps it. -ETIMEDOUT:
+ * after a minute. */
 int run_take_turn(const Run *run, const char *path);
 /* Closes every descriptor from 3 on but these; negative ones are none. */
 int run_close_all_but(const int *keep, size_t n);

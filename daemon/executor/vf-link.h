@@ -7,7 +7,7 @@
 #include "shared/vf-settings.h"
 
 typedef struct VfLink {
-        const Run *run;
+        Run *run;
         unsigned interface; /* index */
         unsigned vf;        /* number among those of the PF */
 } VfLink;

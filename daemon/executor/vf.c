@@ -166,6 +166,8 @@ static int put_back(Run *run, const VfLink *link, const VfSettings *wanted, VfSe
                 if (r < 0)
                         return r;
                 r = vf_link_write(link, wanted, s);
+                if (r == -ECANCELED)
+                        return r;
                 if (r < 0 && !(is_unset_mac(wanted, s) && (r == -EINVAL || r == -EADDRNOTAVAIL)))
                         return answer_fail(&run->answer, -r,
                                            "the driver of its physical function refuses to set %s "

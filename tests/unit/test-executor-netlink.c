@@ -86,7 +86,7 @@ static int count(const struct nlmsghdr *h, void *userdata) {
         return MNL_CB_OK;
 }
 
-static int ask_for_loopback(const Run *run, int *ret) {
+static int ask_for_loopback(Run *run, int *ret) {
         char buffer[NETLINK_REQUEST_SIZE];
 
         return netlink_ask(run, get_link(buffer, LOOPBACK), note_index, ret);
@@ -125,7 +125,7 @@ static void test_what_was_left(void **state) {
         }
 }
 
-static int ask_often(const Run *run) {
+static int ask_often(Run *run) {
         char buffer[NETLINK_REQUEST_SIZE];
 
         for (unsigned i = 0; i < TURNS; i++) {
