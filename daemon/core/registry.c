@@ -257,6 +257,15 @@ static int registry_device_new(Registry *r, const DeviceFacts *facts, Changes *c
         return 0;
 }
 
+/* It is the whole group's: who is seen last knows it best, as no event tells of it, and those without a driver have no
+ * events at all. */
+static int group_share_type(Group *g, const char *type) {
+        for (Device *d = g->devices; d; d = d->next)
+                if (str_set(&d->facts.default_domain_type, type) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
 int registry_device_seen(Registry *r, const DeviceFacts *facts, Changes *c) {
         _cleanup_device_facts_ DeviceFacts copy = DEVICE_FACTS_NULL;
         Device *d = registry_device(r, facts->name);
@@ -272,7 +281,8 @@ int registry_device_seen(Registry *r, const DeviceFacts *facts, Changes *c) {
         if (device_facts_equal(&d->facts, facts))
                 return 0;
         if (device_facts_copy(&copy, facts) < 0 || changes_reserve(c, 1, 0, 1) < 0 ||
-            (d->group && group_record_again(d->group, facts) < 0))
+            (d->group && (group_record_again(d->group, facts) < 0 ||
+                          group_share_type(d->group, facts->default_domain_type) < 0)))
                 return -ENOMEM;
         /* the hash table points to the name */
         name = TAKE_PTR(d->facts.name);

@@ -58,6 +58,20 @@ def test_a_type_that_no_event_tells(root, sim):
     assert sim.difference(before) == {}
 
 
+def test_a_type_that_one_member_cannot_tell(root, sim):
+    """The group of a bridge without a driver, of which no event comes: what its siblings show is the type of all."""
+    for device in BRIDGE_A, BRIDGE_B:
+        sim.event("unbind", device=device)
+    sim.event("type", group=root.group_of(BRIDGE_A)["Id"], type="identity")
+    for device in BRIDGE_A, BRIDGE_B:
+        sim.event("bind", device=device, driver="e1000")
+    before = sim.state()
+    root.wait(lambda: root.group_of(BRIDGE_A)["DefaultDomainType"] == "identity", "the new type")
+    root.hold(BRIDGE_A).release()
+    root.wait_group(BRIDGE_A, "free")
+    assert sim.difference(before) == {}
+
+
 def test_a_live_change_of_a_wished_type(root, sim):
     lease = root.hold(NIC, "dma-api", default_domain_type="DMA")
     sim.event("type", group=sim.device(NIC)["group"], type="DMA-FQ")

@@ -337,6 +337,24 @@ static void test_plug_again(void **state) {
         assert_false(registry_device(w.r, C)->record.valid);
 }
 
+/* A bridge without a driver is never seen again, but its group's type is. */
+static void test_type_is_the_groups(void **state) {
+        _cleanup_world_ World w;
+        HostDevice *h;
+        Group *g;
+
+        host_init(&w);
+        g = registry_device(w.r, B)->group;
+        assert_int_equal(g->n_devices, 2);
+        assert_string_equal(group_type(g), "DMA");
+        h = world_device(&w, C);
+        assert_int_equal(str_set(&h->facts.default_domain_type, "identity"), 0);
+        assert_int_equal(registry_device_seen(w.r, &h->facts, &w.c), 0);
+        assert_string_equal(group_type(g), "identity");
+        for (Device *d = g->devices; d; d = d->next)
+                assert_string_equal(d->facts.default_domain_type, "identity");
+}
+
 static void test_seen(void **state) {
         _cleanup_world_ World w;
         Device *d;
@@ -674,6 +692,7 @@ int main(void) {
                 cmocka_unit_test(test_unplug),
                 cmocka_unit_test(test_plug_again),
                 cmocka_unit_test(test_seen),
+                cmocka_unit_test(test_type_is_the_groups),
                 cmocka_unit_test(test_moved_away_from_a_lease),
                 cmocka_unit_test(test_changes),
                 cmocka_unit_test(test_order),
