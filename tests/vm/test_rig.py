@@ -71,7 +71,7 @@ def test_vfs_have_groups_of_their_own(guest):
     guest.run(f"echo 0 > {physical}/sriov_drivers_autoprobe; echo {VFS} > {physical}/sriov_numvfs")
     groups = guest.run(f"for vf in {physical}/virtfn*; do ls $vf/iommu_group/devices | wc -l; done")[1].split()
     assert groups == ["1"] * VFS
-    guest.run(f"echo 0 > {physical}/sriov_numvfs")
+    guest.run(f"echo 0 > {physical}/sriov_numvfs; echo 1 > {physical}/sriov_drivers_autoprobe")
 
 
 def test_testpmd_is_there(guest):

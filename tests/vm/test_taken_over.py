@@ -41,7 +41,7 @@ def attempts(host):
     nic, nic2, used, root, virtio = ({"device": device, "group": host.group(device)} for device in (NIC, NIC2, USED, ROOT, VIRTIO))
     protected = "protected"
     yield from ((protected, {**nic2, **more}) for more in (
-        {"step": "unbind", "value": "e1000e"}, {"step": "unbind", "value": "e1000e", "force": 1},
+        {"step": "unbind", "value": "e1000e"}, {"step": "unbind", "value": "e1000e", "force": True},
         {"step": "set-override", "value": "vfio-pci"}, {"step": "bind", "value": "vfio-pci"}))
     yield protected, {"step": "set-type", "group": nic2["group"], "value": "identity"}
     yield protected, {"step": "grant-node", "group": nic2["group"], "uid": 1001}
