@@ -284,7 +284,7 @@ class Guest:
                             f"rig.disks={','.join(disks)}", self.append]
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
-            "-machine", "q35,kernel-irqchip=split", "-global", "ICH9-LPC.disable_s3=0", "-accel", "tcg,thread=multi,tb-size=512",
+            "-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi,tb-size=512",
             # Not "max,svm=off": with it mounts in the guest go unseen by systemd (QEMU 7.2).
             "-cpu", "max", "-smp", "2", "-m", str(self.memory),
             "-kernel", image / "vmlinuz", "-append", " ".join(kernel_arguments),
