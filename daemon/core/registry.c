@@ -260,7 +260,7 @@ static int registry_device_new(Registry *r, const DeviceFacts *facts, Changes *c
 /* It is the whole group's: who is seen last knows it best, as no event tells of it, and those without a driver have no
  * events at all. */
 static int group_share_type(Group *g, const char *type) {
-        for (Device *d = g->devices; d; d = d->next)
+        for (Device *d = g->devices; d && !str_empty(type); d = d->next)
                 if (str_set(&d->facts.default_domain_type, type) < 0)
                         return -ENOMEM;
         return 0;

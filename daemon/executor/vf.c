@@ -162,11 +162,8 @@ static int put_back(Run *run, const VfLink *link, const VfSettings *wanted, VfSe
 
                 if (vf_settings_agree(wanted, now, s))
                         continue;
-                r = run_check_permit(run);
-                if (r < 0)
-                        return r;
                 r = vf_link_write(link, wanted, s);
-                if (r == -ECANCELED)
+                if (r == -ECANCELED) /* it looks at the permit */
                         return r;
                 if (r < 0 && !(is_unset_mac(wanted, s) && (r == -EINVAL || r == -EADDRNOTAVAIL)))
                         return answer_fail(&run->answer, -r,

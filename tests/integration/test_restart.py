@@ -243,13 +243,18 @@ def test_force_is_remembered(host, root, sim):
     same(root, lease).wait("active")
 
 
-def test_what_was_never_granted_is_dropped(host, root, sim):
-    before = sim.state()
+def ask_and_kill(host, root, sim):
+    """The daemon has not looked at the device yet."""
     sim.inject("inspect", NIC, delay_us=300_000)
     root.start_acquire(NIC, holder="none")
     root.wait(lambda: root.group_of(NIC)["State"] == "claiming", "the reservation")
     host.restart("kill")
     root.wait_group(NIC, "free")
+
+
+def test_what_was_never_granted_is_dropped(host, root, sim):
+    before = sim.state()
+    ask_and_kill(host, root, sim)
     assert root.leases() == {}
     assert sim.difference(before) == {}
 
@@ -261,11 +266,7 @@ def test_what_was_never_looked_at_is_not_put_back(host, root, sim):
     host.restart("kill")
     sim.event("override", device=NIC)
     before = sim.state()
-    sim.inject("inspect", NIC, delay_us=300_000)
-    root.start_acquire(NIC, holder="none")
-    root.wait(lambda: root.group_of(NIC)["State"] == "claiming", "the reservation")
-    host.restart("kill")
-    root.wait_group(NIC, "free")
+    ask_and_kill(host, root, sim)
     assert sim.difference(before) == {}
 
 

@@ -353,6 +353,10 @@ static void test_type_is_the_groups(void **state) {
         assert_string_equal(group_type(g), "identity");
         for (Device *d = g->devices; d; d = d->next)
                 assert_string_equal(d->facts.default_domain_type, "identity");
+        /* of one whose type could not be read the others know more */
+        assert_int_equal(str_set(&h->facts.default_domain_type, NULL), 0);
+        assert_int_equal(registry_device_seen(w.r, &h->facts, &w.c), 0);
+        assert_string_equal(group_type(g), "identity");
 }
 
 static void test_seen(void **state) {

@@ -93,7 +93,6 @@ def test_it_may_do_nothing_else(host, ask):
 
 
 def test_nobody_else_may_ask(host, ask):
-    host.output("dmaownerctl --version")
     for user in "alice", "bob", "nobody":
         status, output = host.run(["python3", "-c", ASK, "[{}]"], user=user, check=False)
         assert status != 0 and "PermissionError" in output, output
