@@ -40,9 +40,3 @@ int bus_find_lease(sd_bus *bus, const char *id, char **ret_path);
 /* All groups and all leases, page by page, as the manager lists them. */
 int bus_list_groups(sd_bus *bus, json_object **ret);
 int bus_list_leases(sd_bus *bus, json_object **ret);
-
-/* Appends devices, kind and options as Acquire and Explain take them. holder and pidfd are left
- * out when NULL and negative; owner stands in for an --owner that was not given, if it is not
- * NULL. */
-int bus_append_request(sd_bus_message *m, const Options *o, const char *owner, const char *holder,
-                       int pidfd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 
+#include "client/bus.h"
 #include "client/describe.h"
 #include "client/hold.h"
 #include "client/message-json.h"
@@ -22,16 +23,16 @@ static int acquire_print_line(json_object *lease) {
 }
 
 static int acquire_print(const Hold *h, const Options *o) {
-        Clocks now = clocks_now();
+        _cleanup_json_ json_object *lease = NULL;
         int r;
 
-        r = lease_add_times(h->lease, &now);
-        if (r >= 0 && o->json == JSON_NONE)
-                r = acquire_print_line(h->lease);
-        if (r < 0)
-                return report_errno(r, "lease");
+        r = bus_get_properties(h->bus, dmaowner_lease_get_path(h->lease), INTERFACE_LEASE, &lease);
+        if (r != 0)
+                return r;
         if (o->json != JSON_NONE)
-                json_print(h->lease, o->json);
+                json_print(lease, o->json);
+        else if (acquire_print_line(lease) < 0)
+                return report_errno(-ENOMEM, "lease");
         /* who waits for this line is not to wait until the lease ends */
         (void)fflush(stdout);
         return 0;
@@ -40,20 +41,21 @@ static int acquire_print(const Hold *h, const Options *o) {
 static int acquire_hold(Hold *h) {
         int r;
 
-        report_note("holding lease %s; Ctrl-C releases it", hold_id(h));
-        while (h->n_signals == 0 && hold_is_alive(h)) {
-                if (h->disconnected)
+        report_note("holding lease %s; Ctrl-C releases it", dmaowner_lease_get_id(h->lease));
+        while (h->n_signals == 0 && !dmaowner_lease_is_over(h->lease)) {
+                if (!dmaowner_is_connected(h->connection))
                         return report(STATUS_NO_DAEMON, NULL,
-                                      "the bus went away, and lease %s with it", hold_id(h));
+                                      "the bus went away, and lease %s with it",
+                                      dmaowner_lease_get_id(h->lease));
                 r = hold_run(h);
                 if (r != 0)
                         return r;
         }
-        if (!hold_is_alive(h))
+        if (dmaowner_lease_is_over(h->lease))
                 return hold_report_end(h);
         r = hold_release(h);
         if (r == 0)
-                report_note("lease %s is released", hold_id(h));
+                report_note("lease %s is released", dmaowner_lease_get_id(h->lease));
         return r;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+#include "client/bus.h"
 #include "client/describe.h"
 #include "client/hold.h"
 #include "client/lent-files.h"
@@ -38,13 +39,13 @@ static char *eal_arguments(json_object *devices) {
         return text;
 }
 
-static int exec_set_environment(const Hold *h) {
-        json_object *list = json_member(h->lease, "Devices");
+static int exec_set_environment(json_object *lease) {
+        json_object *list = json_member(lease, "Devices");
         _cleanup_free_ char *devices = value_describe(list), *eal = eal_arguments(list),
-                            *groups = value_describe(json_member(h->lease, "Groups"));
+                            *groups = value_describe(json_member(lease, "Groups"));
         int r;
 
-        r = set_variable("DMAOWNER_LEASE", hold_id(h));
+        r = set_variable("DMAOWNER_LEASE", json_string(lease, "Id"));
         if (r < 0)
                 return r;
         r = set_variable("DMAOWNER_DEVICES", devices);
@@ -77,18 +78,13 @@ static int exec_set_files(const LentFiles *files) {
 /* In the child: becomes the command. What it inherits on purpose are the lifeline and the files that
  * are lent. */
 static int exec_become(const Hold *h, const LentFiles *files, char **command) {
-        int r;
+        int r, lifeline = dmaowner_lease_get_lifeline(h->lease);
 
         memlock_prepare();
-        r = exec_set_environment(h);
-        if (r == 0)
-                r = exec_set_files(files);
-        if (r < 0)
-                return report_errno(r, "environment");
         r = lent_files_pass_on(files);
         if (r < 0)
                 return report_errno(r, "lent files");
-        if (fcntl(h->lifeline, F_SETFD, 0) < 0)
+        if (fcntl(lifeline, F_SETFD, 0) < 0)
                 return report_errno(-errno, "lifeline");
         (void)signal(SIGPIPE, SIG_DFL); /* main() ignores it */
         if (sigprocmask(SIG_SETMASK, &h->former_mask, NULL) < 0)
@@ -119,7 +115,7 @@ static int exec_wait(Hold *h) {
                 r = sd_event_run(h->event, UINT64_MAX);
                 if (r < 0)
                         return report_errno(r, "event loop");
-                if (was_alive && !hold_is_alive(h)) {
+                if (was_alive && dmaowner_lease_is_over(h->lease)) {
                         was_alive = false;
                         (void)hold_report_end(h);
                 }
@@ -187,22 +183,50 @@ static int exec_make_command(Vmm vmm, const Options *o, const LentFiles *files, 
 }
 
 /* The command has its own copies, and ours would keep a device busy. */
-static int exec_fork(Hold *h, LentFiles *files, char **command) {
+static int exec_fork(Hold *h, const LentFiles *files, char **command) {
         h->child = fork();
         if (h->child < 0)
                 return report_errno(-errno, "fork");
         if (h->child == 0)
                 _exit(exec_become(h, files, command));
-        lent_files_clear(files);
+        dmaowner_lease_close_files(h->lease);
         return exec_wait(h);
 }
 
+/* What the command is told, for the child to inherit. */
+static int exec_tell(const Hold *h, const LentFiles *files) {
+        _cleanup_json_ json_object *lease = NULL;
+        int r;
+
+        r = bus_get_properties(h->bus, dmaowner_lease_get_path(h->lease), INTERFACE_LEASE, &lease);
+        if (r != 0)
+                return r;
+        r = exec_set_environment(lease);
+        if (r == 0)
+                r = exec_set_files(files);
+        return r < 0 ? report_errno(r, "environment") : 0;
+}
+
+static int exec_prepare(Hold *h, const Options *o, const char *owner, LentFiles *files) {
+        int r;
+
+        r = hold_open(h, o);
+        if (r == 0)
+                r = hold_acquire(h, o, owner, "lifeline");
+        if (r == 0 && str_eq(o->access, "fd"))
+                r = hold_open_files(h);
+        if (r != 0)
+                return r;
+        files->items = dmaowner_lease_get_files(h->lease, &files->n);
+        return exec_tell(h, files);
+}
+
 int verb_exec(const Options *given) {
-        _cleanup_lent_files_ LentFiles files = LENT_FILES_NULL;
         _cleanup_free_ char *name = strdup(given->command[0]);
         _cleanup_(strv_freep) char **command = NULL;
         _cleanup_hold_ Hold h = HOLD_NULL;
         Options o = *given;
+        LentFiles files;
         Vmm vmm;
         int r;
 
@@ -210,11 +234,7 @@ int verb_exec(const Options *given) {
                 return report_errno(-ENOMEM, "exec");
         r = exec_choose_vmm(&o, &vmm);
         if (r == 0)
-                r = hold_open(&h, &o);
-        if (r == 0)
-                r = hold_acquire(&h, &o, basename(name), "lifeline");
-        if (r == 0 && o.access && strcmp(o.access, "fd") == 0)
-                r = lent_files_open(&files, h.bus, h.path, json_member(h.lease, "Devices"));
+                r = exec_prepare(&h, &o, basename(name), &files);
         if (r == 0)
                 r = exec_make_command(vmm, &o, &files, &command);
         if (r == 0)

@@ -2,6 +2,7 @@
 #include "client/bus.h"
 #include "client/message-json.h"
 #include "client/report.h"
+#include "client/request.h"
 #include "client/text.h"
 #include "client/verbs.h"
 #include "util/strings.h"
@@ -19,7 +20,7 @@ static int explain_fetch(const Options *o, json_object **ret) {
                                            "Explain");
         if (r < 0)
                 return report_errno(r, "Explain");
-        r = bus_append_request(m, o, NULL, NULL, -EBADF);
+        r = request_append_options(m, o);
         if (r < 0)
                 return report_errno(r, "Explain");
         r = sd_bus_call(bus, m, 0, &error, &reply);

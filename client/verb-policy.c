@@ -7,6 +7,7 @@
 #include "client/bus.h"
 #include "client/names.h"
 #include "client/report.h"
+#include "client/request.h"
 #include "client/verbs.h"
 #include "config/accounts.h"
 #include "config/policy-file.h"
@@ -104,7 +105,7 @@ static int test(const Options *o) {
         if (r == -ESRCH)
                 return report(STATUS_USAGE, NULL, "there is no user %s on this host", user);
         if (r >= 0)
-                r = bus_append_request(m, &devices, NULL, NULL, -EBADF);
+                r = request_append_options(m, &devices);
         if (r < 0)
                 return report_errno(r, "TestPolicy");
         r = sd_bus_call(bus, m, 0, &error, &reply);

@@ -82,7 +82,7 @@ static int join(char *const *parts, char **ret) {
 
 /* "vfio-pci,host=3b:00.0,bus=rp0" as "vfio-pci,iommufd=dmaowner0,fd=7,bus=rp0,id=...". 1: done; 0: it
  * names another device. */
-static int qemu_replace(const char *argument, const LentFile *f, char **ret) {
+static int qemu_replace(const char *argument, const dmaowner_file *f, char **ret) {
         _cleanup_(strv_freep) char **parts = split(argument), **out = NULL;
         bool found = false;
         int r = 0;
@@ -111,7 +111,7 @@ static int qemu_replace(const char *argument, const LentFile *f, char **ret) {
         return r < 0 ? r : 1;
 }
 
-static int qemu_add(char ***command, const LentFile *f) {
+static int qemu_add(char ***command, const dmaowner_file *f) {
         _cleanup_free_ char *id = device_id(f->device);
         int r;
 
@@ -123,7 +123,7 @@ static int qemu_add(char ***command, const LentFile *f) {
         return extend(command, str_format("vfio-pci,iommufd=" IOMMUFD_ID ",fd=%d,id=%s", f->fd, id));
 }
 
-static int qemu_begin(char ***command, const LentFile *iommufd) {
+static int qemu_begin(char ***command, const dmaowner_file *iommufd) {
         int r = strv_extend(command, "-object");
 
         return r < 0 ? r
@@ -141,7 +141,7 @@ static const char *option_value(const char *former, const char *argument, const 
 
 /* "path=/sys/bus/pci/devices/0000:3b:00.0,iommu=on" as "fd=7,iommu=on", likewise. More than one may follow
  * "--device", or one stand in the same argument with it. */
-static int cloud_hypervisor_replace(const char *argument, const LentFile *f, char **ret) {
+static int cloud_hypervisor_replace(const char *argument, const dmaowner_file *f, char **ret) {
         const char *value = option_value(NULL, argument, "--device");
         _cleanup_(strv_freep) char **parts = split(value ? value : argument);
         _cleanup_free_ char *joined = NULL;
@@ -170,7 +170,7 @@ static int cloud_hypervisor_replace(const char *argument, const LentFile *f, cha
         return *ret ? 1 : -ENOMEM;
 }
 
-static int cloud_hypervisor_add(char ***command, const LentFile *f) {
+static int cloud_hypervisor_add(char ***command, const dmaowner_file *f) {
         _cleanup_free_ char *id = device_id(f->device);
         int r;
 
@@ -181,7 +181,7 @@ static int cloud_hypervisor_add(char ***command, const LentFile *f) {
 }
 
 /* It can be given once, so that what is there is extended. */
-static int cloud_hypervisor_begin(char ***command, const LentFile *iommufd) {
+static int cloud_hypervisor_begin(char ***command, const dmaowner_file *iommufd) {
         int r;
 
         for (char **a = *command; a && *a; a++) {
@@ -195,9 +195,9 @@ static int cloud_hypervisor_begin(char ***command, const LentFile *iommufd) {
 }
 
 static const struct {
-        int (*begin)(char ***command, const LentFile *iommufd);
-        int (*replace)(const char *argument, const LentFile *f, char **ret);
-        int (*add)(char ***command, const LentFile *f);
+        int (*begin)(char ***command, const dmaowner_file *iommufd);
+        int (*replace)(const char *argument, const dmaowner_file *f, char **ret);
+        int (*add)(char ***command, const dmaowner_file *f);
 } vmms[] = {
         [VMM_QEMU] = { qemu_begin, qemu_replace, qemu_add },
         [VMM_CLOUD_HYPERVISOR] = { cloud_hypervisor_begin, cloud_hypervisor_replace,
@@ -205,7 +205,7 @@ static const struct {
 };
 
 /* Where the command names the device; otherwise at its end. */
-static int name_device(Vmm vmm, char ***command, const LentFile *f) {
+static int name_device(Vmm vmm, char ***command, const dmaowner_file *f) {
         for (char **a = *command; a && *a; a++) {
                 char *replaced;
                 int r = vmms[vmm].replace(*a, f, &replaced);
@@ -222,7 +222,7 @@ static int name_device(Vmm vmm, char ***command, const LentFile *f) {
 }
 
 int vmm_command(Vmm vmm, char *const *command, const LentFiles *files, char ***ret) {
-        const LentFile *iommufd = lent_files_first(files, "iommufd");
+        const dmaowner_file *iommufd = lent_files_first(files, "iommufd");
         _cleanup_(strv_freep) char **copy = NULL;
         int r = 0;
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from harness.client import GROUP, BusError, Lease
-from harness.host import CLIENT, TOP, Host
+from harness.host import CLIENT, TOP, Host, copy_client
 from harness.journal import SOCKET, Journal, missing
 from harness.topology import BRIDGE, BRIDGE_A, BRIDGE_B, DISK_USED, NIC, NIC2, SINGLES, small
 
@@ -377,7 +377,7 @@ def test_nobody_forges_it(journal, host, root, history, other_users):
 
 
 def test_who_may_not_read_it_is_told_so(journal, host, other_users):
-    program = shutil.copy(CLIENT, host.folder)    # it may be below a folder that he cannot enter
+    program = copy_client(host.folder)
     done = journal.run("setpriv", f"--reuid={MALLORY}", f"--regid={MALLORY}", "--clear-groups", program, "history", check=False)
     assert done.returncode == DENIED
     assert "cannot be read" in done.stderr and "systemd-journal" in done.stderr

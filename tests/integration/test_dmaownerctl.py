@@ -4,7 +4,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -13,7 +12,7 @@ import threading
 import pytest
 from harness import PATIENCE
 from harness.client import Client, Lease
-from harness.host import CLIENT
+from harness.host import CLIENT, copy_client
 from harness.topology import BRIDGE_A, DISK_USED, IDENTITY, NIC, NIC2, NIC_USED
 from jeepney import MessageType, new_error
 
@@ -299,10 +298,9 @@ def test_help_names_every_verb(ctl):
 
 @pytest.fixture
 def public_client():
-    """A copy for users whom nobody lets into the folder of this checkout."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        yield shutil.copy(CLIENT, folder)
+        yield copy_client(folder)
 
 
 @pytest.mark.usefixtures("other_users")

@@ -3,45 +3,16 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/socket.h>
-#include <systemd/sd-bus.h>
 
 #include <cmocka.h>
 
 #include "client/message-json.h"
-
-/* Messages can be made on a connection that nobody answers. */
-static int setup(void **state) {
-        _cleanup_close_ int other = -EBADF;
-        sd_bus *bus = NULL;
-        int fds[2];
-
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
-                return -1;
-        other = fds[1];
-        if (sd_bus_new(&bus) < 0 || sd_bus_set_fd(bus, fds[0], fds[0]) < 0 || sd_bus_start(bus) < 0)
-                return -1;
-        *state = bus;
-        return 0;
-}
-
-static int teardown(void **state) {
-        sd_bus_close_unref(*state);
-        return 0;
-}
-
-static sd_bus_message *message_new(sd_bus *bus) {
-        sd_bus_message *m = NULL;
-
-        assert_true(sd_bus_message_new_signal(bus, &m, "/org/example", "org.example.A", "B") >= 0);
-        return m;
-}
+#include "message-fixture.h"
 
 static void check_json(sd_bus_message *m, const char *expected) {
         _cleanup_json_ json_object *o = NULL;
 
-        assert_true(sd_bus_message_seal(m, 1, 0) >= 0);
-        assert_true(sd_bus_message_rewind(m, true) >= 0);
+        message_seal(m);
         assert_int_equal(message_to_json(m, &o), 0);
         assert_string_equal(json_object_to_json_string_ext(o,
                                                            JSON_C_TO_STRING_PLAIN |
@@ -128,5 +99,5 @@ int main(void) {
                 cmocka_unit_test(test_descriptor), cmocka_unit_test(test_members),
         };
 
-        return cmocka_run_group_tests(tests, setup, teardown);
+        return cmocka_run_group_tests(tests, message_setup, message_teardown);
 }

@@ -13,11 +13,11 @@
 #define B "0001:00:04.1"
 
 /* Numbers as a test wants them; nothing is opened. */
-static LentFile files[] = {
-        { .role = (char *)"iommufd", .device = (char *)A, .group = 1, .fd = 10 },
-        { .role = (char *)"cdev", .device = (char *)A, .group = 1, .fd = 11 },
-        { .role = (char *)"iommufd", .device = (char *)B, .group = 2, .fd = 12 },
-        { .role = (char *)"cdev", .device = (char *)B, .group = 2, .fd = 13 },
+static const dmaowner_file files[] = {
+        { .role = "iommufd", .device = A, .group = 1, .fd = 10 },
+        { .role = "cdev", .device = A, .group = 1, .fd = 11 },
+        { .role = "iommufd", .device = B, .group = 2, .fd = 12 },
+        { .role = "cdev", .device = B, .group = 2, .fd = 13 },
 };
 
 static const LentFiles one = { files, 2 }, two = { files, 4 };
@@ -104,8 +104,8 @@ static void test_vmm_arguments(void **state) {
 }
 
 static void test_vmm_takes_no_container(void **state) {
-        static LentFile container[] = { { .role = (char *)"container", .fd = 10 },
-                                        { .role = (char *)"group", .fd = 11 } };
+        static const dmaowner_file container[] = { { .role = "container", .fd = 10 },
+                                                   { .role = "group", .fd = 11 } };
         static char *const command[] = { (char *)"qemu", NULL };
         const LentFiles lent = { container, 2 };
         char **made;

@@ -24,6 +24,7 @@ TOP = pathlib.Path(__file__).resolve().parents[3]
 BUILD = TOP / os.environ.get("DMAOWNER_BUILD", "build")
 DAEMON = BUILD / "daemon/dmaownerd"
 CLIENT = BUILD / "client/dmaownerctl"
+LIBRARY = "libdmaowner/libdmaowner.so.0"        # where the client has it, in the build
 
 BUS_CONFIGURATION = """\
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -50,6 +51,14 @@ BUS_CONFIGURATION = """\
 TROUBLE = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehavior|runtime error:|Assertion .* failed"
                      r"|^==\d+== (?:Invalid|Conditional|Use of|Syscall param|Mismatched)"
                      r"|definitely lost: [1-9]", re.MULTILINE)
+
+
+def copy_client(folder):
+    """A copy in a folder of its own, with its library: for users whom nobody lets into that of this checkout."""
+    library = pathlib.Path(folder) / LIBRARY
+    library.parent.mkdir()
+    shutil.copy(CLIENT.parent / LIBRARY, library)
+    return shutil.copy(CLIENT, folder)
 
 
 class Bus:
