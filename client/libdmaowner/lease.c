@@ -121,8 +121,10 @@ static bool is_busy(const dmaowner_lease *l) {
 
 int lease_start(dmaowner_lease *l, Operation operation, sd_bus_message *m,
                 sd_bus_message_handler_t handler) {
-        /* the daemon takes its time if it has much to do, and the bus tells if it is no more */
-        return sd_bus_call_async(l->o->bus, &l->calls[operation], m, handler, l, UINT64_MAX);
+        /* for ever: the daemon takes its time if it has much to do, and the bus tells if it is no more */
+        int r = sd_bus_call_async(l->o->bus, &l->calls[operation], m, handler, l, UINT64_MAX);
+
+        return r < 0 ? r : 0;
 }
 
 int lease_answered(dmaowner_lease *l, Operation operation, sd_bus_message *m) {

@@ -200,5 +200,7 @@ int dmaowner_request_append(const dmaowner_request *q, sd_bus_message *m) {
                 r = append_alternatives(m, q);
         for (size_t i = 0; r >= 0 && i < q->n_options; i++)
                 r = append_option(m, &q->options[i]);
-        return r < 0 ? r : sd_bus_message_close_container(m);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        return r < 0 ? r : 0;
 }

@@ -33,7 +33,7 @@ static void test_request_without_options(void **state) {
         assert_int_equal(dmaowner_request_new(&q, "user"), 0);
         assert_int_equal(dmaowner_request_add_device(q, "0000:00:03.0"), 0);
         assert_int_equal(dmaowner_request_add_device(q, "0000:00:04.0"), 0);
-        assert_true(dmaowner_request_append(q, m) >= 0);
+        assert_int_equal(dmaowner_request_append(q, m), 0);
         message_seal(m);
         assert_string_equal(sd_bus_message_get_signature(m, true), "assa{sv}");
         read_devices(m, "0000:00:03.0", "0000:00:04.0");
@@ -66,7 +66,7 @@ static void test_request_with_options(void **state) {
         assert_int_equal(dmaowner_request_set(q, "label", "d", 0.5), -EINVAL);
         assert_int_equal(dmaowner_request_set(q, "pidfd", "h", -1), -EBADF);
         close(file); /* it has its own */
-        assert_true(dmaowner_request_append(q, m) >= 0);
+        assert_int_equal(dmaowner_request_append(q, m), 0);
         message_seal(m);
 
         read_devices(m, "a", NULL);
