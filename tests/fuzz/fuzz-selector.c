@@ -78,7 +78,8 @@ static char *write_anew(const Selector *s) {
                 assert(str_append(&text, ",device=%x", s->model) == 0);
         if (GIVES(s, VENDOR))
                 assert(str_append(&text, ",vendor=%x", s->vendor) == 0);
-        assert(str_append(&text, "*%u", s->count) == 0);
+        if (s->count > 1) /* a text of the greatest length has no room for a "*1" */
+                assert(str_append(&text, "*%u", s->count) == 0);
         return text;
 }
 

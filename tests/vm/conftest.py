@@ -73,7 +73,9 @@ class Host:
         self.wait(f"{devices} free", all_free)
 
     def journal(self):
-        return self.output("journalctl -b --no-pager -o short-monotonic -u dmaownerd -u dmaowner-executor | tail -60")
+        """The end of it; and of what it says of leases, and of what went wrong, as steps of many groups push that out."""
+        journalctl = "journalctl -b --no-pager -o short-monotonic -u dmaownerd -u dmaowner-executor"
+        return self.output(f"{{ {journalctl} --grep='Lease ' | tail -20; {journalctl} -p warning | tail -20; {journalctl} | tail -40; }}")
 
     # the daemon's own view
 
