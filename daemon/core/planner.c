@@ -402,10 +402,6 @@ int plan_claim(const Group *g, const Owner *owner, const Terms *terms, uid_t nod
         return 0;
 }
 
-static int name_compare(const void *a, const void *b) {
-        return device_name_compare(*(char *const *)a, *(char *const *)b);
-}
-
 bool plan_disturbs(const Plan *plan, const char *device) {
         for (size_t i = 0; i < plan->n; i++)
                 if (str_eq(plan->steps[i].device, device) &&
@@ -413,21 +409,4 @@ bool plan_disturbs(const Plan *plan, const char *device) {
                     plan->steps[i].kind != STEP_SET_NUM_VFS && plan->steps[i].kind != STEP_READ_VF)
                         return true;
         return false;
-}
-
-int plan_devices(const Plan *plan, char ***ret_devices) {
-        _cleanup_(strv_freep) char **names = calloc(1, sizeof(char *));
-
-        if (!names)
-                return -ENOMEM;
-        for (size_t i = 0; i < plan->n; i++) {
-                const Step *s = &plan->steps[i];
-
-                if (s->device && !strv_contains(names, s->device) &&
-                    strv_extend(&names, s->device) < 0)
-                        return -ENOMEM;
-        }
-        qsort(names, strv_length(names), sizeof(char *), name_compare);
-        *ret_devices = TAKE_PTR(names);
-        return 0;
 }

@@ -48,8 +48,6 @@ bool plan_keeps(const Group *g, const Policy *policy);
  * clean it. How a device is reset is the lease's to say, else the policy's. 0 or -ENOMEM. */
 int plan_restore(const Group *g, const Policy *policy, Plan *ret);
 
-/* The devices that steps of the plan change: what must be inspected first. Sorted. */
-int plan_devices(const Plan *plan, char ***ret_devices);
 /* Does the plan take something from those who use the device? Making VFs does not. */
 bool plan_disturbs(const Plan *plan, const char *device);
 

@@ -115,6 +115,16 @@ void manager_answer_all(Manager *m) {
 }
 
 /* Adds what the group needs to the plan. */
+/* Also those to which nothing is done, and also with force: what is seen now is what is recorded, and what a
+ * record has wrong is put back one day. */
+static int inquiry_add_devices(Inquiry *q, const Group *g) {
+        for (const Device *d = g->devices; d; d = d->next)
+                if (!strv_contains(q->devices, d->facts.name) &&
+                    strv_extend(&q->devices, d->facts.name) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
 static int inquiry_add_group(Inquiry *q, Group *g, const Owner *owner, const Terms *terms,
                              uid_t uid) {
         _cleanup_plan_ Plan plan = PLAN_NULL;
@@ -122,6 +132,8 @@ static int inquiry_add_group(Inquiry *q, Group *g, const Owner *owner, const Ter
         int r;
 
         r = manager_plan_claim(q->m, g, owner, terms, uid, q->force, &plan, &q->obstacles);
+        if (r == 0)
+                r = inquiry_add_devices(q, g);
         if (r < 0 || plan.n == 0)
                 return r;
         longer = realloc(q->plan.steps, (q->plan.n + plan.n) * sizeof(Step));
@@ -480,12 +492,6 @@ static int inquiry_ask(Inquiry *q) {
 }
 
 static int inquiry_inspect(Inquiry *q) {
-        int r;
-
-        /* also with force: what is seen now is what is recorded */
-        r = plan_devices(&q->plan, &q->devices);
-        if (r < 0)
-                return r;
         q->n = strv_length(q->devices);
         q->ops = calloc(q->n + 1, sizeof(KernelOp *));
         q->answered = calloc(q->n + 1, sizeof(bool));

@@ -91,3 +91,19 @@ def test_what_is_in_the_way_is_what_refuses(name):
             root.acquire(device, kind, **options)
         assert obstacles[0]["text"] in refusal.value.message
         assert host.sim.difference(before) == {}
+
+
+@pytest.mark.parametrize("how", ["", "stop", "kill"])
+def test_what_was_only_believed_is_not_put_back(host, root, sim, how):
+    """The lease has nothing to do to the device; what is recorded of it is seen all the same."""
+    sim.override(NVME, "nvme")
+    root.hold(NVME).release()
+    root.wait_group(NVME, "free")
+    assert root.device(NVME)["DriverOverride"] == "nvme"
+    sim.override(NVME, None)        # no event tells
+    lease = root.hold(NVME, kind="dma-api", holder="none")
+    if how:
+        host.restart(how)
+    lease.release()
+    root.wait_group(NVME, "free")
+    assert not sim.device(NVME).get("driver_override")
