@@ -4,7 +4,8 @@
  * Who a caller is. The bus itself vouches for the uid and the groups that a connection had when it was
  * made; nothing is looked up by pid, which may be somebody else's by now: its unit only by a descriptor
  * of the process, where the bus gives one. One short call to the bus per connection; the answer is
- * remembered.
+ * remembered. It has a connection of its own: on that of the daemon the answer would stand behind all that others
+ * have sent, and waiting for it would mean to take that in, with its descriptors, unbounded.
  */
 
 #include <errno.h>
@@ -88,13 +89,13 @@ static int ask_bus(BusServer *s, const char *sender, Caller *ret) {
         _cleanup_caller_ Caller caller = {};
         int r;
 
-        r = sd_bus_message_new_method_call(s->bus, &call, "org.freedesktop.DBus",
+        r = sd_bus_message_new_method_call(s->asking, &call, "org.freedesktop.DBus",
                                            "/org/freedesktop/DBus", "org.freedesktop.DBus",
                                            "GetConnectionCredentials");
         if (r >= 0)
                 r = sd_bus_message_append(call, "s", sender);
         if (r >= 0)
-                r = sd_bus_call(s->bus, call, TIMEOUT_USEC, NULL, &reply);
+                r = sd_bus_call(s->asking, call, TIMEOUT_USEC, NULL, &reply);
         if (r >= 0)
                 r = read_credentials(s, reply, &caller);
         if (r < 0)

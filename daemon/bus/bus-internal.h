@@ -25,6 +25,7 @@ typedef struct Question Question;
 
 struct BusServer {
         sd_bus *bus;
+        sd_bus *asking; /* to ask the bus who somebody is: see bus-caller.c */
         Manager *m;
         bool simulated;
         char *bus_id;

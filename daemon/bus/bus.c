@@ -232,6 +232,18 @@ static int drop_forged(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                !str_eq(sd_bus_message_get_sender(m), "org.freedesktop.DBus");
 }
 
+/* Both end the loop when they are lost. */
+static int connect_bus(sd_event *event, const char *address, sd_bus **ret) {
+        int r;
+
+        r = open_bus(address, ret);
+        if (r >= 0)
+                r = sd_bus_add_filter(*ret, NULL, drop_forged, NULL);
+        if (r >= 0)
+                r = sd_bus_set_exit_on_disconnect(*ret, 1);
+        return r < 0 ? r : sd_bus_attach_event(*ret, event, SD_EVENT_PRIORITY_NORMAL);
+}
+
 int bus_server_new(sd_event *event, const char *address, Manager *m, BusServer **ret) {
         _cleanup_(bus_server_freep) BusServer *s = calloc(1, sizeof(BusServer));
         sd_id128_t id;
@@ -242,13 +254,9 @@ int bus_server_new(sd_event *event, const char *address, Manager *m, BusServer *
         s->m = m;
         r = bus_caller_init(s);
         if (r >= 0)
-                r = open_bus(address, &s->bus);
+                r = connect_bus(event, address, &s->bus);
         if (r >= 0)
-                r = sd_bus_add_filter(s->bus, NULL, drop_forged, NULL);
-        if (r >= 0)
-                r = sd_bus_set_exit_on_disconnect(s->bus, 1);
-        if (r >= 0)
-                r = sd_bus_attach_event(s->bus, event, SD_EVENT_PRIORITY_NORMAL);
+                r = connect_bus(event, address, &s->asking);
         if (r >= 0)
                 r = bus_pending_init(s, event);
         if (r >= 0)
@@ -314,6 +322,7 @@ BusServer *bus_server_free(BusServer *s) {
         bus_authorise_end(s);
         bus_pending_end(s);
         sd_bus_flush_close_unref(s->bus);
+        sd_bus_close_unref(s->asking);
         free(s);
         return NULL;
 }

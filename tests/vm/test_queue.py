@@ -2,12 +2,14 @@
 """The queue and revocation on a real kernel. Whether two had the same device at once is seen by
 those who have it, not by asking the daemon."""
 
+import json
 import random
 
 import pytest
 
 from devices import DEVICES
 from test_lease import NIC, pid_of, start_testpmd
+from test_policy import FILE, put
 
 pytestmark = pytest.mark.one_kernel
 SRIOV = DEVICES["nvme_sriov"].address
@@ -43,7 +45,17 @@ def functions(host):
     host.run(f"echo 0 > {physical}/sriov_numvfs; echo 1 > {physical}/sriov_drivers_autoprobe")
 
 
-def test_many_clients_at_once(host, functions, request):
+@pytest.fixture
+def unlimited(host):
+    """As many requests of one user in the queue as he likes."""
+    put(host, FILE, json.dumps({"limits": {"queued": 1000}}))
+    host.ctl("reload")
+    yield
+    host.run(f"rm {FILE}")
+    host.ctl("reload")
+
+
+def test_many_clients_at_once(host, functions, unlimited, request):
     # all 200 take ten minutes where everything is emulated
     number = 200 if request.config.getoption("everywhere") else 40
     chance = random.Random(11)
