@@ -547,9 +547,35 @@ int discovery_find_driver(Discovery *d, const char *device, const char *driver, 
         return driver_table_find(&d->facts.sysfs, d->facts.release, device, driver, ret);
 }
 
+static bool udev_is_idle(Discovery *d) {
+        struct udev_queue *queue = udev_queue_new(d->udev);
+        bool idle = queue && udev_queue_get_queue_is_empty(queue);
+
+        (void)udev_queue_unref(queue);
+        return idle;
+}
+
+/* What udev's database says, for who was not there at the event. It does not keep the time of a node of which there
+ * is nothing else to say: that it knows the node may then be about one of the same name, which has gone, as long
+ * as udev has something to do. */
+static uint64_t read_initialized(Discovery *d, const Node *node, const char *subsystem,
+                                 const char *name) {
+        struct udev_device *device = udev_device_new_from_subsystem_sysname(d->udev, subsystem,
+                                                                            name);
+        uint64_t since;
+
+        if (!device)
+                return 0;
+        since = initialized_usec(device);
+        if (since == 0 && udev_device_get_is_initialized(device) > 0 &&
+            (node->gone == 0 || udev_is_idle(d)))
+                since = now_monotonic();
+        (void)udev_device_unref(device);
+        return since;
+}
+
 static int node_is_ready(Discovery *d, const char *subsystem, const char *name) {
         Node *node = find_node(d, subsystem, name);
-        struct udev_device *device;
         int r;
 
         if (!node)
@@ -557,12 +583,8 @@ static int node_is_ready(Discovery *d, const char *subsystem, const char *name) 
         r = node_exists(d, node->path);
         if (r <= 0)
                 return r;
-        if (node->initialized <= node->gone) {
-                device = udev_device_new_from_subsystem_sysname(d->udev, subsystem, name);
-                if (device)
-                        node->initialized = initialized_usec(device);
-                (void)udev_device_unref(device);
-        }
+        if (node->initialized <= node->gone)
+                node->initialized = read_initialized(d, node, subsystem, name);
         return node->initialized > node->gone;
 }
 
