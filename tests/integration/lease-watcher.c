@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <systemd/sd-bus.h>
 #include <time.h>
 #include <unistd.h>
+#include <systemd/sd-bus.h>
 
 #include "client/libdmaowner/dmaowner.h"
 
@@ -35,8 +35,8 @@ static void on_change(dmaowner_lease *l, void *userdata) {
         (void)dmaowner_lease_get_files(l, &n_files);
         printf("- %s %s held=%d over=%d settled=%d there=%d connected=%d error=%d %s files=%zu",
                dmaowner_lease_get_id(l), dmaowner_lease_get_state(l), dmaowner_lease_is_held(l),
-               dmaowner_lease_is_over(l), dmaowner_lease_is_settled(l), dmaowner_daemon_is_there(w->o),
-               dmaowner_is_connected(w->o), error, name, n_files);
+               dmaowner_lease_is_over(l), dmaowner_lease_is_settled(l),
+               dmaowner_daemon_is_there(w->o), dmaowner_is_connected(w->o), error, name, n_files);
         printf(" revoke_at=%" PRIu64, dmaowner_lease_get_revocation(l, &reason));
         printf(" reason=%s end=%s\n", reason, dmaowner_lease_get_end(l));
 }
@@ -117,7 +117,8 @@ static int until(uint64_t usec) {
 
 /* False at the end of the input, or when the bus is gone. */
 static bool turn(Watcher *w) {
-        struct pollfd fds[] = { { .fd = STDIN_FILENO, .events = POLLIN }, { .fd = dmaowner_get_fd(w->o) } };
+        struct pollfd fds[] = { { .fd = STDIN_FILENO, .events = POLLIN },
+                                { .fd = dmaowner_get_fd(w->o) } };
         char line[1000];
         uint64_t timeout;
 
