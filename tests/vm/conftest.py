@@ -122,7 +122,7 @@ class Host:
 
 def stage(folder):
     build = TOP / os.environ.get("DMAOWNER_BUILD", "build")
-    subprocess.run([TOP / "tests/vm/stage", build, folder, "tests/faults/step-points.so"], check=True)
+    subprocess.run([TOP / "tests/vm/stage", build, folder, "tests/faults/step-points.so", "docs/examples/dma"], check=True)
     return folder
 
 
