@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
+#include <systemd/sd-daemon.h>
 
 #include "client/bus.h"
 #include "client/describe.h"
@@ -42,6 +43,10 @@ static int acquire_hold(Hold *h) {
         int r;
 
         report_note("holding lease %s; Ctrl-C releases it", dmaowner_lease_get_id(h->lease));
+        /* as a service (dmaowner-lease@.service), which others wait for */
+        r = sd_notifyf(0, "READY=1\nSTATUS=Holding lease %s", dmaowner_lease_get_id(h->lease));
+        if (r < 0)
+                return report_errno(r, "cannot tell the service manager");
         while (h->n_signals == 0 && !dmaowner_lease_is_over(h->lease)) {
                 if (!dmaowner_is_connected(h->connection))
                         return report(STATUS_NO_DAEMON, NULL,
