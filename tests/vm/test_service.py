@@ -14,7 +14,7 @@ BindsTo={lease}
 After={lease}
 [Service]
 User=alice
-ExecStart=sh -c 'exec 3<>/dev/vfio/{group}; exec sleep infinity'
+ExecStart=sh -c '{use}; exec sleep infinity'
 """
 
 
@@ -23,8 +23,9 @@ def services(host):
     """Two that need the same device."""
     uid = host.output("id -u alice")
     put(host, f"{UNITS}/{LEASE}.d/options.conf", f'[Service]\nEnvironment="OPTIONS=--uid={uid}"\n')
-    for name in "one", "two":
-        put(host, f"{UNITS}/{name}.service", SERVICE.format(lease=LEASE, group=host.group(NIC)))
+    node = f"/dev/vfio/{host.group(NIC)}"       # which one at a time can open
+    for name, use in (("one", f"exec 3<>{node}"), ("two", f"test -w {node} || exit 1")):
+        put(host, f"{UNITS}/{name}.service", SERVICE.format(lease=LEASE, use=use))
     host.run("systemctl daemon-reload")
     yield "one", "two"
     host.run(f"systemctl stop one two; rm -r {UNITS}/{LEASE}.d {UNITS}/one.service {UNITS}/two.service; systemctl daemon-reload; "
