@@ -360,42 +360,39 @@ static int on_found(sd_bus_message *m, void *userdata, sd_bus_error *e) {
         return lease_settle(l, take_answer(l, m, take_found));
 }
 
+static int new_manager_call(dmaowner *o, sd_bus_message **ret, const char *method) {
+        return sd_bus_message_new_method_call(o->bus, ret, BUS_NAME, BUS_ROOT, INTERFACE_MANAGER,
+                                              method);
+}
+
+static int ask(dmaowner *o, sd_bus_message *m, sd_bus_message_handler_t handler,
+               dmaowner_lease **ret) {
+        _cleanup_lease_ dmaowner_lease *l = NULL;
+        int r = lease_new(o, &l);
+
+        if (r == 0)
+                r = lease_start(l, OPERATION_ACQUIRE, m, handler);
+        if (r == 0)
+                *ret = TAKE_PTR(l);
+        return r;
+}
+
 int dmaowner_acquire(dmaowner *o, const dmaowner_request *q, dmaowner_lease **ret) {
         _cleanup_message_ sd_bus_message *m = NULL;
-        _cleanup_lease_ dmaowner_lease *l = NULL;
-        int r;
+        int r = new_manager_call(o, &m, "Acquire");
 
-        r = lease_new(o, &l);
-        if (r >= 0)
-                r = sd_bus_message_new_method_call(o->bus, &m, BUS_NAME, BUS_ROOT,
-                                                   INTERFACE_MANAGER, "Acquire");
         if (r >= 0)
                 r = dmaowner_request_append(q, m);
-        if (r >= 0)
-                r = lease_start(l, OPERATION_ACQUIRE, m, on_acquired);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(l);
-        return 0;
+        return r < 0 ? r : ask(o, m, on_acquired, ret);
 }
 
 int dmaowner_find(dmaowner *o, const char *id, dmaowner_lease **ret) {
         _cleanup_message_ sd_bus_message *m = NULL;
-        _cleanup_lease_ dmaowner_lease *l = NULL;
-        int r;
+        int r = new_manager_call(o, &m, "GetLease");
 
-        r = lease_new(o, &l);
-        if (r >= 0)
-                r = sd_bus_message_new_method_call(o->bus, &m, BUS_NAME, BUS_ROOT,
-                                                   INTERFACE_MANAGER, "GetLease");
         if (r >= 0)
                 r = sd_bus_message_append(m, "s", id);
-        if (r >= 0)
-                r = lease_start(l, OPERATION_ACQUIRE, m, on_found);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(l);
-        return 0;
+        return r < 0 ? r : ask(o, m, on_found, ret);
 }
 
 /* ---- What is done with it ---- */
