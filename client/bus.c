@@ -86,39 +86,21 @@ static int bus_send(sd_bus *bus, sd_bus_message *m, uint64_t timeout, sd_bus_mes
         return 0;
 }
 
-static int bus_call_list(sd_bus *bus, const char *path, const char *interface, const char *method,
-                         sd_bus_message **ret_reply, const char *signature, va_list ap) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+int bus_call(sd_bus *bus, const char *path, const char *interface, const char *method,
+             json_object **ret_reply, const char *signature, ...) {
+        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+        va_list ap;
         int r;
 
         r = sd_bus_message_new_method_call(bus, &m, BUS_NAME, path, interface, method);
-        if (r >= 0)
+        if (r >= 0) {
+                va_start(ap, signature);
                 r = sd_bus_message_appendv(m, signature, ap);
+                va_end(ap);
+        }
         if (r < 0)
                 return report_errno(r, method);
-        return bus_send(bus, m, 0, ret_reply);
-}
-
-int bus_call_message(sd_bus *bus, const char *path, const char *interface, const char *method,
-                     sd_bus_message **ret_reply, const char *signature, ...) {
-        va_list ap;
-        int r;
-
-        va_start(ap, signature);
-        r = bus_call_list(bus, path, interface, method, ret_reply, signature, ap);
-        va_end(ap);
-        return r;
-}
-
-int bus_call(sd_bus *bus, const char *path, const char *interface, const char *method,
-             json_object **ret_reply, const char *signature, ...) {
-        _cleanup_message_ sd_bus_message *reply = NULL;
-        va_list ap;
-        int r;
-
-        va_start(ap, signature);
-        r = bus_call_list(bus, path, interface, method, &reply, signature, ap);
-        va_end(ap);
+        r = bus_send(bus, m, 0, &reply);
         if (r != 0 || !ret_reply)
                 return r;
         r = message_to_json(reply, ret_reply);

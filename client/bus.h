@@ -27,9 +27,6 @@ int bus_connect(const Options *o, sd_bus **ret);
  * array of what it answered, may be NULL. */
 int bus_call(sd_bus *bus, const char *path, const char *interface, const char *method,
              json_object **ret_reply, const char *signature, ...);
-/* The same with the answer as it came, for one that has descriptors. */
-int bus_call_message(sd_bus *bus, const char *path, const char *interface, const char *method,
-                     sd_bus_message **ret_reply, const char *signature, ...);
 /* Waits as long as it takes. */
 int bus_call_patiently(sd_bus *bus, const char *path, const char *interface, const char *method);
 /* All properties of an object; those of a lease with the time on the wall. */

@@ -201,7 +201,7 @@ def test_it_ends_while_the_daemon_is_away(host, start):
     threading.Event().wait(1.6)
     host.daemon.start()
     watcher.until("settled=1 there=1")
-    assert watcher.do("wait 10000") < 0
+    assert watcher.do("wait 10000") not in (0, -errno.ETIMEDOUT)
 
 
 def test_the_bus_goes(start):
