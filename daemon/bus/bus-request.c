@@ -14,6 +14,7 @@
 #define ALTERNATIVES_MAX 32
 #define TEXT_MAX         256
 #define TTL_MAX          (10ULL * 365 * 24 * 3600 * 1000000)
+#define GRACE_MAX        600000000ULL
 
 typedef struct Reader {
         BusServer *s;
@@ -139,6 +140,16 @@ static int read_ttl(Reader *r, sd_bus_message *m) {
         return bus_check_ttl(ttl, r->fault);
 }
 
+static int read_grace(Reader *r, sd_bus_message *m) {
+        int q = sd_bus_message_read(m, "t", &r->request->grace);
+
+        if (q >= 0 && r->request->grace > GRACE_MAX)
+                return fault_set(r->fault, ERROR_INVALID_ARGS,
+                                 "grace is in microseconds and at most ten minutes (%llu)",
+                                 GRACE_MAX);
+        return q;
+}
+
 static int read_wait(Reader *r, sd_bus_message *m) {
         uint64_t wait, now = r->request->created;
         int q = sd_bus_message_read(m, "t", &wait);
@@ -231,6 +242,7 @@ static const struct Option {
         { "default-domain-type", "s", read_type },
         { "driver", "s", read_driver },
         { "force", "b", read_force },
+        { "grace", "t", read_grace },
         { "holder", "s", read_holder },
         { "interface", "s", read_interface },
         { "label", "s", read_label },
@@ -305,6 +317,10 @@ static int check_holder(const Reader *r) {
         if ((request->holder == HOLDER_PROCESS) != (*r->pidfd >= 0))
                 return fault_set(r->fault, ERROR_INVALID_ARGS,
                                  "holder 'process' and option 'pidfd' go together");
+        if (request->grace > 0 && request->holder != HOLDER_PROCESS &&
+            request->holder != HOLDER_NONE)
+                return fault_set(r->fault, ERROR_INVALID_ARGS,
+                                 "grace is for a holder that is, or will be, a process");
         if (*r->pidfd < 0)
                 return 0;
         return bus_check_process(*r->pidfd, request->uid, r->caller, &request->holder_pid,

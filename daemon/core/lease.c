@@ -151,3 +151,17 @@ int registry_lease_set_process(Lease *l, pid_t pid, uint64_t start, Changes *c) 
         changes_add_lease(c, l);
         return 0;
 }
+
+int registry_lease_orphan(Lease *l, uint64_t expires, Changes *c) {
+        if (l->request.grace == 0 || (l->state != LEASE_ACTIVE && l->state != LEASE_UNCONFIRMED))
+                return -EINVAL;
+        if (changes_reserve(c, 0, 1, 0) < 0)
+                return -ENOMEM;
+        l->state = LEASE_UNCONFIRMED;
+        l->request.holder = HOLDER_NONE;
+        l->request.holder_pid = 0;
+        l->request.holder_start = 0;
+        l->request.expires = expires;
+        changes_add_lease(c, l);
+        return 0;
+}

@@ -59,6 +59,7 @@ typedef struct Request {
         pid_t holder_pid;      /* HOLDER_PROCESS */
         uint64_t holder_start; /* its start time, clock ticks since boot */
         char *holder_name;     /* HOLDER_CONNECTION: unique bus name */
+        uint64_t grace;        /* microseconds that it stays when its process has died; 0: none */
         bool force;
         uint64_t created;    /* CLOCK_BOOTTIME, microseconds */
         uint64_t expires;    /* the same clock; UINT64_MAX: never */
@@ -346,6 +347,9 @@ bool lease_state_is_over(LeaseState s);
 int registry_lease_fail(Registry *r, Lease *l, const Fault *why, Changes *c);
 /* Another process is its holder now. */
 int registry_lease_set_process(Lease *l, pid_t pid, uint64_t start, Changes *c);
+/* Its process has died, and its grace begins: it has no holder and is unconfirmed until expires. -EINVAL if none was
+ * asked for, or nothing could be tidied up in it. */
+int registry_lease_orphan(Lease *l, uint64_t expires, Changes *c);
 /* Frees a lease that is ended, failed or lost. */
 void registry_forget_lease(Registry *r, Lease *l);
 

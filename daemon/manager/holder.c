@@ -2,7 +2,7 @@
 
 /*
  * What keeps a lease alive: a lifeline or a process, and the time to live. A connection is
- * watched by the bus layer. When the holder is gone the lease ends at once. When only the time is over, files that are still
+ * watched by the bus layer. When the holder is gone the lease ends at once, unless it has a grace. When only the time is over, files that are still
  * open are respected: the lease is unconfirmed until they close.
  */
 
@@ -39,10 +39,23 @@ static void end(Holder *h, const char *reason) {
         manager_surely_end_lease(h->m, h->l, reason);
 }
 
+/* Whoever tidies up behind a dead process has the grace for it; then the lease ends as one that has expired. */
+static void died(Holder *h) {
+        _cleanup_changes_ Changes c = CHANGES_NULL;
+
+        h->reason = "holder-died";
+        if (registry_lease_orphan(h->l, manager_now(h->m) + h->l->request.grace, &c) < 0) {
+                end(h, h->reason);
+                return;
+        }
+        holder_set_expiry(h->l);
+        (void)manager_commit(h->m, &c); /* a failed write is logged */
+}
+
 static int on_hang_up(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         /* it would be told again and again until the lease has ended */
         (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-        end(userdata, "holder-died");
+        died(userdata);
         return 0;
 }
 
@@ -243,7 +256,7 @@ static int find_holder(Manager *m, const Lease *l, int *ret_fd) {
 }
 
 static int on_found_dead(sd_event_source *source, void *userdata) {
-        end(userdata, "holder-died");
+        died(userdata);
         return 0;
 }
 

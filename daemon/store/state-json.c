@@ -172,6 +172,7 @@ json_object *lease_to_json(const Lease *l) {
         put_uint(&b, "holder-pid", (uint64_t)q->holder_pid);
         put_uint(&b, "holder-start", q->holder_start);
         put_string(&b, "holder-name", q->holder_name);
+        put_uint(&b, "grace", q->grace);
         put_uint(&b, "created", q->created);
         put_uint(&b, "expires", q->expires);
         put_uint(&b, "ttl", q->ttl);
@@ -487,6 +488,9 @@ static int get_holder(json_object *o, Request *q, const char **ret_why) {
         if (r == 0)
                 r = get_string(o, "holder-name", false, &q->holder_name, ret_why);
         q->holder_pid = (pid_t)pid;
+        /* an older daemon did not know of it */
+        if (r == 0 && json_object_object_get_ex(o, "grace", NULL))
+                r = get_uint(o, "grace", UINT64_MAX, &q->grace, ret_why);
         if (r == 0 && q->holder == HOLDER_CONNECTION && str_empty(q->holder_name)) {
                 *ret_why = "does not name the connection that holds it";
                 return -EINVAL;

@@ -189,6 +189,7 @@ class Crowd:
             if options["holder"][1] == "process":
                 options["pidfd"] = ("h", self.chance.choice(self.values.descriptors.pidfds))
         for name, value in (("ttl", ("t", self.chance.choice([1, 10**5, 10**6, 0]))), ("access", ("s", "fd")),
+                            ("grace", ("t", self.chance.choice([1, 10**6]))),
                             ("wait", ("t", self.chance.choice([10**6, 10**7, 2**64 - 1]))),
                             ("alternatives", ("aas", [[self.chance.choice(DEVICES)]]))):
             if self.chance.random() < 0.25:

@@ -115,6 +115,69 @@ def test_process_that_is_dead_already(root, process, unchanged):
 
 
 @pytest.mark.story
+# Grace: somebody tidies up behind a process that has died
+
+def orphan(root, process, grace):
+    """A lease whose process has died."""
+    child = process()
+    pidfd = os.pidfd_open(child.pid)
+    lease = root.hold(NIC, holder="process", pidfd=pidfd, grace=grace)
+    os.close(pidfd)
+    child.kill()
+    child.wait()
+    return lease
+
+
+def test_grace(root, process):
+    lease = orphan(root, process, 600 * SECOND)
+    lease.wait("unconfirmed")
+    assert (lease.Holder, lease.HolderPid) == ("none", 0) and lease.Expires < FOR_EVER
+    assert root.device(NIC)["Driver"] == "vfio-pci"
+    lease.release()
+    back(root)
+
+
+def test_grace_is_over(root, process):
+    lease = orphan(root, process, SECOND // 10)
+    assert lease.wait_ended() == "holder-died"
+    back(root)
+
+
+def test_grace_over_a_restart(host, root, process):
+    """It goes on where it was, also for a process that dies while nobody watches."""
+    lease = orphan(root, process, 600 * SECOND)
+    lease.wait("unconfirmed")
+    until = lease.Expires
+    child = process()
+    pidfd = os.pidfd_open(child.pid)
+    other = root.hold(NIC2, holder="process", pidfd=pidfd, grace=600 * SECOND)
+    os.close(pidfd)
+    host.daemon.kill()
+    child.kill()
+    child.wait()
+    host.start()
+    leases = host.client().leases()
+    assert leases[lease.id]["Expires"] == until
+    assert [leases[id]["State"] for id in (lease.id, other.id)] == ["unconfirmed"] * 2
+
+
+def test_grace_is_for_another_process_too(root, process):
+    lease = orphan(root, process, 600 * SECOND)
+    lease.wait("unconfirmed")
+    child = process()
+    pidfd = os.pidfd_open(child.pid)
+    lease.call("Confirm", "h", pidfd)
+    os.close(pidfd)
+    assert (lease.State, lease.HolderPid, lease.Expires) == ("active", child.pid, FOR_EVER)
+
+
+@pytest.mark.parametrize("options", [{"grace": 601 * SECOND, "holder": "none"}, {"grace": 1}, {"grace": 1, "holder": "connection"}])
+def test_no_such_grace(root, unchanged, options):
+    with unchanged(), pytest.raises(BusError) as refusal:
+        root.acquire(NIC, **options)
+    assert refusal.value.name == "InvalidArgs" and "grace" in str(refusal.value)
+
+
 def test_connection(host, root):
     client = host.client()
     lease = client.hold(NIC, holder="connection")

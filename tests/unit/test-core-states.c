@@ -250,6 +250,42 @@ static void test_lease_table(void **state) {
                 }
 }
 
+/* Its process has died; only a lease that could be used leaves something to tidy up. */
+static void test_orphan(void **state) {
+        static const struct {
+                uint64_t grace;
+                LeaseState from;
+                int r;
+        } rows[] = {
+                { 0, LEASE_ACTIVE, -EINVAL },     { 7, LEASE_ACTIVE, 0 },
+                { 7, LEASE_UNCONFIRMED, 0 },      { 7, LEASE_REVOKING, -EINVAL },
+                { 7, LEASE_ACTIVATING, -EINVAL },
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                _cleanup_world_ World w;
+                Lease *l = NULL;
+
+                host_init(&w);
+                assert_int_equal(world_ask(&w, (RequestSpec){ { A }, USER }, &l, NULL), 0);
+                if (rows[i].from != LEASE_ACTIVATING)
+                        assert_int_equal(act_claimed(&w, l->groups[0]), 0);
+                if (rows[i].from == LEASE_UNCONFIRMED)
+                        assert_true(registry_lease_set_state(w.r, l, LEASE_UNCONFIRMED, &w.c));
+                if (rows[i].from == LEASE_REVOKING)
+                        assert_int_equal(registry_revoke(w.r, l, "test", 1, &w.c), 0);
+                assert_int_equal(registry_lease_set_process(l, 4711, 5, &w.c), 0);
+                l->request.grace = rows[i].grace;
+                changes_clear(&w.c);
+                assert_int_equal(registry_lease_orphan(l, 99, &w.c), rows[i].r);
+                assert_int_equal(l->state, rows[i].r == 0 ? LEASE_UNCONFIRMED : rows[i].from);
+                assert_int_equal(l->request.holder, rows[i].r == 0 ? HOLDER_NONE : HOLDER_PROCESS);
+                assert_int_equal(l->request.holder_pid, rows[i].r == 0 ? 0 : 4711);
+                assert_true(l->request.expires == (rows[i].r == 0 ? 99 : UINT64_MAX));
+                check_changed(&w, 0, rows[i].r == 0, 0);
+        }
+}
+
 static void test_expires(void **state) {
         _cleanup_world_ World w;
         Lease *l;
@@ -691,6 +727,7 @@ int main(void) {
                 cmocka_unit_test(test_waits_for),
                 cmocka_unit_test(test_lease_ends),
                 cmocka_unit_test(test_lease_table),
+                cmocka_unit_test(test_orphan),
                 cmocka_unit_test(test_expires),
                 cmocka_unit_test(test_claim_failed),
                 cmocka_unit_test(test_unplug),

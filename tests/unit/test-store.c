@@ -78,6 +78,7 @@ static Lease *reserve(Registry *r) {
         q.holder = HOLDER_PROCESS;
         q.holder_pid = 4711;
         q.holder_start = 1234567890123ULL;
+        q.grace = 60000000;
         q.created = 5;
         assert_int_equal(registry_reserve(r, &q, &l, &c, &fault), 0);
         return l;
@@ -139,6 +140,7 @@ static void test_store_gives_back_a_lease(void **state) {
         assert_int_equal(q->holder, HOLDER_PROCESS);
         assert_int_equal(q->holder_pid, 4711);
         assert_true(q->holder_start == 1234567890123ULL);
+        assert_true(q->grace == 60000000);
         assert_true(q->expires == UINT64_MAX);
         assert_int_equal(store_remove_lease(f->store, f->lease->id), 0);
         assert_false(file_exists(f, "leases/l1.json"));

@@ -25,7 +25,7 @@ OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 FOR_EVER = 2**64 - 1
 
 OPTION_TYPES = {
-    "owner": "s", "label": "s", "holder": "s", "pidfd": "h", "ttl": "t", "default-domain-type": "s",
+    "owner": "s", "label": "s", "holder": "s", "pidfd": "h", "ttl": "t", "grace": "t", "default-domain-type": "s",
     "driver": "s", "access": "s", "uid": "u", "reset": "s", "force": "b",
     "alternatives": "aas", "vfs": "u",
     "wait": "t", "priority": "i", "interface": "s",
