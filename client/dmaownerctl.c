@@ -38,6 +38,9 @@ static const Verb verbs[] = {
         { "reload", "", "Has the policy's files read again", 0, 0, 0, .run = verb_reload },
         { "history", "[DEVICE|group:N|LEASE...]", "Shows what was decided, from the journal",
           OPTIONS_LIST | OPTIONS_HISTORY, 0, ANY, .run = verb_history },
+        { "libvirt", "status | attach|detach DOMAIN DEVICE",
+          "Shows libvirt's domains and their leases, or plugs a leased device",
+          OPTIONS_LIST | OPTIONS_LIBVIRT, 0, 3, .run = verb_libvirt },
         { "monitor", "", "Shows what happens, until Ctrl-C", 0, 0, 0, .run = verb_monitor },
         {},
 };

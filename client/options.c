@@ -176,6 +176,8 @@ static const OptionInfo infos[] = {
         { "since", "--since=TIME",
           "no older ones: 2h (ago), today, yesterday, 18:30, 2026-02-03 or\n\"2026-02-03 18:30\"",
           OPTIONS_HISTORY, .set = set_since },
+        { "connect", "--connect=URI", "which libvirt (default: qemu:///system)", OPTIONS_LIBVIRT,
+          .string = offsetof(Options, connect) },
         { "no-legend", "--no-legend", "no headings and no totals", OPTIONS_LIST,
           .flag = offsetof(Options, no_legend) },
         { "json", "--json[=short|pretty]", "print JSON (pretty if neither is given)",

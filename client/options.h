@@ -25,6 +25,7 @@ typedef enum OptionSet {
         OPTIONS_COMMAND = 1 << 5, /* what the command of exec is */
         OPTIONS_REVOKE = 1 << 6,  /* --deadline, --reason */
         OPTIONS_HISTORY = 1 << 7, /* --since */
+        OPTIONS_LIBVIRT = 1 << 8, /* --connect */
 } OptionSet;
 
 typedef struct Verb {
@@ -50,6 +51,7 @@ struct Options {
         uint64_t deadline; /* if has_deadline */
         uint64_t since;    /* the time on the wall, if has_since */
         const char *reason;
+        const char *connect; /* NULL: libvirt of the system */
         int priority;
         uid_t uid;
         bool has_uid, has_deadline, has_since, force;

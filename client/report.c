@@ -7,6 +7,12 @@
 #include "client/text.h"
 #include "util/strings.h"
 
+static const char *program = "dmaownerctl";
+
+void report_as(const char *name) {
+        program = name;
+}
+
 static _printf_(1, 0) void report_line(const char *fmt, va_list ap) {
         _cleanup_free_ char *line = NULL, *clean = NULL;
 
@@ -14,7 +20,7 @@ static _printf_(1, 0) void report_line(const char *fmt, va_list ap) {
                 line = NULL;
         if (line)
                 clean = text_clean(line);
-        fprintf(stderr, "dmaownerctl: %s\n", clean ? clean : "out of memory");
+        fprintf(stderr, "%s: %s\n", program, clean ? clean : "out of memory");
 }
 
 ExitStatus report(ExitStatus status, const char *hint, const char *fmt, ...) {

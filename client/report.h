@@ -8,6 +8,8 @@
 #include "client/exit-status.h"
 #include "util/cleanup.h"
 
+/* By which name it speaks from now on, if not "dmaownerctl". */
+void report_as(const char *name);
 /* hint may be NULL. Returns status. */
 ExitStatus report(ExitStatus status, const char *hint, const char *fmt, ...) _printf_(3, 4);
 /* An error as a reply or Lease.Failure has it. Returns the status of its name. */

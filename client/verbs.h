@@ -19,4 +19,5 @@ int verb_reload(const Options *o);
 int verb_policy(const Options *o);
 int verb_clean(const Options *o);
 int verb_restore(const Options *o);
+int verb_libvirt(const Options *o);
 int verb_history(const Options *o);

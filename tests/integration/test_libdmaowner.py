@@ -162,10 +162,10 @@ def test_is_asked_to_leave(watcher, root):
 
 
 def test_its_time_is_over(watcher, root):
-    watcher.acquire(NIC, "ttl=t:300000")
-    assert watcher.do(f"renew {HOUR}") == 0
-    watcher.until("settled=1")
-    assert next(iter(root.leases().values()))["State"] == "active"
+    watcher.acquire(NIC, f"ttl=t:{HOUR}")
+    former, = root.leases().values()
+    assert watcher.do(f"renew {2 * HOUR}") == 0
+    root.wait(lambda: next(iter(root.leases().values()))["Expires"] > former["Expires"] + HOUR // 2, "the new time")
     assert watcher.do("renew 100000") == 0
     assert "end=expired" in watcher.until("over=1.*end=.")
 

@@ -128,11 +128,12 @@ def stage(folder):
 
 def pytest_addoption(parser):
     parser.addoption("--guest", action="append", choices=GUESTS, help="only in this guest")
-    parser.addoption("--everywhere", action="store_true", help="in all guests also what one of them shows")
+    parser.addoption("--everywhere", action="store_true", help="in all guests also what one of them shows, and what takes long")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "guests(*names): the test makes sense only in these")
+    config.addinivalue_line("markers", "long: only with --everywhere")
     config.addinivalue_line("markers", f"one_kernel: no kernel does this in its own way; in {ONE} alone, unless --everywhere")
 
 
@@ -145,6 +146,8 @@ def runs_in_its_guest(item):
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     if "machine" not in parameters:
         return True
+    if item.get_closest_marker("long") and not item.config.getoption("everywhere"):
+        return False
     if item.get_closest_marker("one_kernel") and not item.config.getoption("everywhere") and parameters["machine"] != ONE:
         return False
     return all(parameters["machine"] in mark.args for mark in item.iter_markers("guests"))
