@@ -136,3 +136,38 @@ def test_everything_or_nothing(host):
     assert status == 4 and "/mnt/used" in output
     assert (host.driver(NIC), host.driver(DISK)) == ("e1000e", "nvme")
     assert host.leases() == []
+
+
+LOCK = "/var/tmp/spdk_pci_lock_" + NIC      # 0000:00:03.0, as SPDK names it
+HOLD = ("import fcntl, os, sys, time; f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600); fcntl.lockf(f, fcntl.LOCK_EX); "
+        "os.write(f, os.getpid().to_bytes(4, 'little')); print('locked', flush=True); time.sleep(3600)")
+
+
+@contextlib.contextmanager
+def locked_by(host, user):
+    """What SPDK does with a device that it drives by UIO, of which no VFIO file tells."""
+    program = host.start(["python3", "-c", HOLD, LOCK], user=user)
+    program.wait_output("locked", timeout=60)
+    try:
+        yield
+    finally:
+        host.run(f"pkill -KILL -f {LOCK}; rm {LOCK}", check=False)
+        program.wait()
+
+
+@pytest.fixture
+def on_uio(host):
+    with done(host, f"driverctl --nosave set-override {NIC} uio_pci_generic", f"driverctl --nosave unset-override {NIC}"):
+        yield
+    host.wait_driver(NIC, "e1000e")
+
+
+def test_device_that_spdk_drives(host, on_uio):
+    with locked_by(host, "root"):
+        refuse(host, NIC, "SPDK", "pid")
+    assert host.ctl("explain", NIC)[0] == 0
+
+
+def test_lock_that_anybody_may_make_keeps_nobody_out(host, on_uio):
+    with locked_by(host, "mallory"):
+        assert host.ctl("explain", NIC)[0] == 0
