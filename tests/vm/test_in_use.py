@@ -138,7 +138,7 @@ def test_everything_or_nothing(host):
     assert host.leases() == []
 
 
-LOCK = "/var/tmp/spdk_pci_lock_" + NIC      # 0000:00:03.0, as SPDK names it
+LOCK = "/var/tmp/spdk_pci_lock_" + SRIOV      # as SPDK names it
 HOLD = ("import fcntl, os, sys, time; f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600); fcntl.lockf(f, fcntl.LOCK_EX); "
         "os.write(f, os.getpid().to_bytes(4, 'little')); print('locked', flush=True); time.sleep(3600)")
 
@@ -157,17 +157,17 @@ def locked_by(host, user):
 
 @pytest.fixture
 def on_uio(host):
-    with done(host, f"driverctl --nosave set-override {NIC} uio_pci_generic", f"driverctl --nosave unset-override {NIC}"):
+    with done(host, f"driverctl --nosave set-override {SRIOV} uio_pci_generic", f"driverctl --nosave unset-override {SRIOV}"):
         yield
-    host.wait_driver(NIC, "e1000e")
+    host.wait_driver(SRIOV, "nvme")
 
 
 def test_device_that_spdk_drives(host, on_uio):
     with locked_by(host, "root"):
-        refuse(host, NIC, "SPDK", "pid")
-    assert host.ctl("explain", NIC)[0] == 0
+        refuse(host, SRIOV, "SPDK", "pid")
+    assert host.ctl("explain", SRIOV)[0] == 0
 
 
 def test_lock_that_anybody_may_make_keeps_nobody_out(host, on_uio):
     with locked_by(host, "mallory"):
-        assert host.ctl("explain", NIC)[0] == 0
+        assert host.ctl("explain", SRIOV)[0] == 0
