@@ -40,11 +40,19 @@ def retry(host, device):
     host.wait_free(device)
 
 
+VIRSH = "systemctl start libvirtd && virsh {verb} {node} && systemctl stop libvirtd 'libvirtd*.socket'"
+
+
+def virsh(verb, device):
+    return VIRSH.format(verb=verb, node="pci_" + device.replace(":", "_").replace(".", "_"))
+
+
 HANDS = {
     "echo": "cd /sys/bus/pci; echo {device} > drivers/vfio-pci/unbind; echo > devices/{device}/driver_override; "
             "echo {device} > drivers_probe",
     "driverctl": "driverctl --nosave set-override {device} {driver}",
     "dpdk-devbind": "dpdk-devbind.py --bind={driver} {device}",
+    "virsh": virsh("nodedev-reattach", NIC),
 }
 
 
@@ -62,6 +70,18 @@ def test_a_tool_takes_it_back(host, tool):
     assert host.driver(NIC) == left
     retry(host, NIC)
     assert (host.driver(NIC), host.override(NIC)) == ("e1000e", "")
+
+
+def test_what_libvirt_detaches_by_hand(host):
+    """That is the host's wish from then on: a lease ends there."""
+    host.run(virsh("nodedev-detach", NIC), timeout=300)
+    assert host.driver(NIC) == "vfio-pci"
+    lease = host.acquire(NIC, user="alice")
+    host.release(lease)
+    host.wait_free(NIC)
+    assert (host.driver(NIC), host.override(NIC)) == ("vfio-pci", "vfio-pci")
+    host.run(virsh("nodedev-reattach", NIC), timeout=300)
+    host.wait_driver(NIC, "e1000e")
 
 
 # of these the second unbinds the device all the same
