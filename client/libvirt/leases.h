@@ -13,9 +13,10 @@
 
 #include "client/libvirt/domain.h"
 
-#define LEASES_PATIENCE 30000000ULL /* that QEMU's devices are ready */
-#define LEASES_TTL      600000000ULL /* from there until QEMU runs: it may have much memory to clear */
-#define LEASES_GRACE    60000000ULL /* for libvirt's own way back when QEMU has died */
+#define LEASES_PATIENCE \
+        25000000ULL /* that devices are ready; a step that hangs is known after 30 s */
+#define LEASES_TTL   600000000ULL /* from there until QEMU runs: it may have much memory to clear */
+#define LEASES_GRACE 60000000ULL  /* for libvirt's own way back when QEMU has died */
 
 typedef struct DomainLease {
         char *id, *state;

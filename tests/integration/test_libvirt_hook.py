@@ -217,7 +217,7 @@ def test_switch_that_hangs(root, sim, domain):
     guest = domain("a", NIC)
     sim.inject("bind", NIC, hang=True)
     status, said = guest.hook("prepare")
-    assert status != 0 and "not ready after 30 s" in said
+    assert status != 0 and "not ready after 25 s" in said
     sim.clear()
     root.wait_group(NIC, "free")
     assert root.device(NIC)["Driver"] == "e1000e"
