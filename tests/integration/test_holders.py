@@ -143,6 +143,7 @@ def test_grace_is_over(root, process):
     back(root)
 
 
+@pytest.mark.native
 def test_grace_over_a_restart(host, root, process):
     """It goes on where it was, also for a process that dies while nobody watches."""
     lease = orphan(root, process, 600 * SECOND)
