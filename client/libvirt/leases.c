@@ -220,13 +220,17 @@ static bool all_come_back(sd_bus *bus, char *const *devices) {
 /* Until it is held, or will not be soon. -EAGAIN: it is queued behind somebody who has just got it. */
 static int wait_held(sd_bus *bus, dmaowner_lease *l, char *const *devices, char **why) {
         uint64_t deadline = now() + LEASES_PATIENCE;
+        unsigned in_vain = 0;
         int r;
 
         do {
                 r = dmaowner_lease_wait(l, LOOK_USEC);
                 if (r != -ETIMEDOUT || dmaowner_lease_is_settled(l))
                         return r < 0 ? fail_as_lease(r, l, why) : 0;
-                if (str_eq(dmaowner_lease_get_state(l), "queued") && !all_come_back(bus, devices))
+                /* a group that is taken may have been taken for this lease, of which one hears next */
+                if (!str_eq(dmaowner_lease_get_state(l), "queued") || all_come_back(bus, devices))
+                        in_vain = 0;
+                else if (++in_vain > 1)
                         return -EAGAIN;
         } while (now() < deadline);
         return fail(-ETIME, why, "not ready after %llu s, lease %s is %s%s%s",
