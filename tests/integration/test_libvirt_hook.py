@@ -129,6 +129,14 @@ def test_stopped_and_started_at_once(root, sim, domain):
     assert len(two.leases()) == 1
 
 
+def test_one_after_the_other(domain):
+    """At whatever moment of the way back the next one asks."""
+    guests = [domain(name, NIC, BRIDGE_A) for name in ("one", "two")]
+    for turn in range(20):
+        did(guests[turn % 2].hook("prepare"))
+        did(guests[turn % 2].hook("release"))
+
+
 def test_what_a_start_left_that_nobody_finished(root, domain, sim):
     """libvirt was killed between prepare and started."""
     guest = domain("a", NIC)
