@@ -144,10 +144,10 @@ def pytest_generate_tests(metafunc):
 
 def runs_in_its_guest(item):
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    if "machine" not in parameters:
-        return True
     if item.get_closest_marker("long") and not item.config.getoption("everywhere"):
         return False
+    if "machine" not in parameters:
+        return True
     if item.get_closest_marker("one_kernel") and not item.config.getoption("everywhere") and parameters["machine"] != ONE:
         return False
     return all(parameters["machine"] in mark.args for mark in item.iter_markers("guests"))

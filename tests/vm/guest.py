@@ -235,6 +235,14 @@ class Guest:
         self.start(["systemctl", "poweroff"])
         self.process.wait(timeout)
 
+    def reboot(self):
+        """Starts the system again, with its disks as it leaves them, and waits until it is up."""
+        self.qmp("set-action", reboot="reset")
+        self.agent.ready.clear()
+        self.start(["systemctl", "reboot"])
+        if not self._is_up(BOOT_TIMEOUTS[-1]):
+            raise GuestError(f"the guest did not come up again\n{self._last_words()}")
+
     def autopsy(self):
         """Of a guest that does not answer any more: what its kernel was at, by a panic that ends it."""
         try:
