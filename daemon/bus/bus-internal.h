@@ -32,6 +32,8 @@ struct BusServer {
         int64_t member_gid; /* of those who may take devices; -1: there is no such group on this host */
         Peer peers[PEERS]; /* a ring: the oldest is forgotten */
         size_t next_peer;
+        /* bus-unread.c: descriptors that were unread when the bus was asked, and those sent since */
+        uint32_t unread, sent;
         Tracked *tracked;
         Pending *pending;    /* calls that are answered later; utlist, doubly linked */
         Question *questions; /* the same */
@@ -44,6 +46,10 @@ struct BusServer {
 int bus_caller_init(BusServer *s);
 /* Who sent the message, as the bus itself says. A negative errno if it has left. */
 int bus_caller(BusServer *s, sd_bus_message *m, const Caller **ret);
+
+/* bus-unread.c: may so many descriptors be sent to who calls? 0, and then they are counted; or -ECANCELED with the
+ * fault set. */
+int bus_check_unread(BusServer *s, sd_bus_message *call, size_t n, Fault *fault);
 
 /* bus-authorise.c */
 void bus_authorise_end(BusServer *s);

@@ -406,7 +406,7 @@ static int add_files(const Lease *l, const Device *d, Group **served, size_t *n_
 }
 
 static int append_files(BusServer *s, const Lease *l, char *const *devices, sd_bus_message *reply,
-                        Fault *fault) {
+                        size_t *ret_n, Fault *fault) {
         _cleanup_free_ Group **served = calloc(l->n_groups, sizeof(Group *));
         size_t n_served = 0, n = 0;
         int r;
@@ -425,6 +425,7 @@ static int append_files(BusServer *s, const Lease *l, char *const *devices, sd_b
                                          "lease %s is not over a device %s", l->id, *devices);
                 r = add_files(l, d, served, &n_served, reply, &n, fault);
         }
+        *ret_n = n;
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
@@ -447,6 +448,7 @@ static int method_open_files(sd_bus_message *call, void *userdata, sd_bus_error 
         _cleanup_(strv_freep) char **devices = NULL;
         _cleanup_fault_ Fault fault = FAULT_NULL;
         BusServer *s = userdata;
+        size_t n_files = 0;
         Lease *l;
         int r;
 
@@ -461,7 +463,9 @@ static int method_open_files(sd_bus_message *call, void *userdata, sd_bus_error 
                 r = sd_bus_message_new_method_return(call, &reply);
         if (r >= 0)
                 r = append_files(s, l, strv_length(devices) > 0 ? devices : l->request.devices,
-                                 reply, &fault);
+                                 reply, &n_files, &fault);
+        if (r >= 0)
+                r = bus_check_unread(s, call, n_files, &fault);
         return r < 0 ? bus_refuse(s, call, r, &fault) : sd_bus_send(s->bus, reply, NULL);
 }
 

@@ -66,6 +66,8 @@ static int method_acquire(sd_bus_message *call, void *userdata, sd_bus_error *er
         r = bus_caller(s, call, &caller);
         if (r >= 0)
                 r = bus_read_request(s, call, caller, &request, &pidfd, &fault);
+        if (r >= 0 && request.holder == HOLDER_LIFELINE)
+                r = bus_check_unread(s, call, 1, &fault);
         if (r >= 0)
                 r = pending_new(s, call, caller, &p, &fault);
         if (r < 0)

@@ -50,10 +50,10 @@ def test_nobody_else_waits(host, stranger, how):
     process = stranger()
     alone = seconds_for_others(host)
     host.release(lease)
-    host.wait("who is in the way", lambda: "python3 (pid " in host.property("group", group, "Group", "WaitsFor"))
+    host.wait("who is in the way", lambda: "python3 (pid " in (host.property("group", group, "Group", "WaitsFor") or ""))
     if how != "released":
         host.run(f"systemctl restart {'dmaownerd' if how.startswith('daemon') else 'dmaowner-executor'}")
-        host.wait("who is in the way", lambda: "python3 (pid " in host.property("group", group, "Group", "WaitsFor"))
+        host.wait("who is in the way", lambda: "python3 (pid " in (host.property("group", group, "Group", "WaitsFor") or ""))
     beside = seconds_for_others(host)
     print(f"{host.guest.name}: a lease and back {alone[0]:.2f} s, beside a stuck group {beside[0]:.2f} s; "
           f"a question {alone[1]:.3f} s, beside it {beside[1]:.3f} s")
