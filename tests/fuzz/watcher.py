@@ -12,6 +12,7 @@ from harness.topology import DISK_USED, NIC_USED, SPOILER
 
 NAME = "the watcher"
 WAIT = 60               # seconds for an answer, with all that others have asked for in front of it
+PRIORITY = 100          # the others have none
 LATER = ("Busy", "LimitsExceeded")      # the device for a moment, or the bus
 
 # What was sent is not kept: bounds that do not depend on it.
@@ -69,7 +70,8 @@ class Watcher:
         """Nobody else can have this device, which is in use, in a way that keeps us from it, except for the moment in
         which it is found out that he cannot."""
         self.insist(self.client.explain, [NIC_USED], "dma-api", owner=NAME)
-        lease = self.insist(self.client.acquire, [NIC_USED], "dma-api", owner=NAME)
+        # before whoever waits for this and another device
+        lease = self.insist(self.client.acquire, [NIC_USED], "dma-api", owner=NAME, priority=PRIORITY)
         end = time.monotonic() + WAIT
         while (state := self.insist(lease.__getattr__, "State")) != "active":
             if time.monotonic() > end:
