@@ -7,8 +7,11 @@
  * charges whom they are for instead, and has nothing to ask.
  */
 
+#include <linux/sockios.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
 
 #include "bus/bus-internal.h"
 
@@ -16,6 +19,7 @@
 #define SENT_UNASKED  16 /* so many may wait without anybody asking */
 #define UNREAD_OF_ONE 16 /* of a receiver who has not read the last ones */
 #define UNREAD_OF_ALL 60
+#define MOMENTS       100
 
 /* 0 where the bus does not tell. */
 static uint32_t read_count(sd_bus_message *m, const char *wanted) {
@@ -49,22 +53,38 @@ static uint32_t ask(BusServer *s, const char *connection, const char *wanted) {
         return r < 0 ? 0 : read_count(reply, wanted);
 }
 
-static int check(BusServer *s, sd_bus_message *call, uint32_t n, Fault *fault) {
-        uint32_t unread = ask(s, BUS_NAME, "IncomingFDs"),
-                 his = ask(s, sd_bus_message_get_sender(call), "OutgoingFDs");
+/* Has the bus taken all that was sent? Usually it does at once, and is given a moment for it. */
+static bool bus_has_all(BusServer *s) {
+        static const struct timespec moment = { .tv_nsec = 200000 };
+        int fd = sd_bus_get_fd(s->bus), unread = -1;
+        uint64_t queued;
 
-        /* what was sent since the last time may still be on its way to the bus */
-        unread += s->sent;
+        if (fd < 0 || sd_bus_get_n_queued_write(s->bus, &queued) < 0 || queued > 0)
+                return false;
+        for (unsigned i = 0; i < MOMENTS; i++) {
+                if (ioctl(fd, SIOCOUTQ, &unread) < 0 || unread == 0)
+                        break;
+                (void)nanosleep(&moment, NULL);
+        }
+        return unread == 0;
+}
+
+static int check(BusServer *s, sd_bus_message *call, uint32_t n, Fault *fault) {
+        bool has_all = bus_has_all(s);
+        uint32_t his = ask(s, sd_bus_message_get_sender(call), "OutgoingFDs");
+
+        s->unread = ask(s, BUS_NAME, "IncomingFDs");
         if (his > 0 && his + n > UNREAD_OF_ONE)
                 return fault_set(fault, ERROR_QUOTA_EXCEEDED,
                                  "you have not read answers with %u descriptors: read them first",
                                  (unsigned)his);
-        if (unread + n > UNREAD_OF_ALL)
-                return fault_set(fault, ERROR_QUOTA_EXCEEDED,
+        /* what is still on its way to the bus is not counted there yet */
+        if (s->unread + s->sent + n > UNREAD_OF_ALL)
+                return fault_set(fault, ERROR_BUSY,
                                  "the bus holds %u descriptors that clients do not read: try again",
-                                 (unsigned)unread);
-        s->unread = unread - s->sent;
-        s->sent = 0;
+                                 (unsigned)(s->unread + s->sent));
+        if (has_all)
+                s->sent = 0;
         return 0;
 }
 

@@ -39,3 +39,11 @@ def test_executor_has_no_network(host):
     audit = [AUDIT] if host.run("systemctl is-active dmaowner-audit.socket", check=False)[0] == 0 else []
     assert audit or host.output("systemctl show --property=ConditionResult --value dmaowner-audit.socket") == "no"
     assert host.output(["python3", "-c", PROTOCOLS, pid]).split() == [ROUTE, *audit]
+
+
+def test_bus_tells_the_daemon_what_is_unread(host):
+    """The bus's own policy lets nobody but root ask."""
+    question = ["busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.Debug.Stats",
+                "GetConnectionStats", "s", "org.dmaowner1"]
+    assert "IncomingFDs" in host.output(["runuser", "-u", "dmaownerd", "--", *question])
+    assert host.run(["runuser", "-u", "alice", "--", *question], check=False)[0] != 0
