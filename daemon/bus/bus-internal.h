@@ -32,8 +32,7 @@ struct BusServer {
         int64_t member_gid; /* of those who may take devices; -1: there is no such group on this host */
         Peer peers[PEERS]; /* a ring: the oldest is forgotten */
         size_t next_peer;
-        /* bus-unread.c: descriptors that were unread when the bus was asked, and those sent since it had all */
-        uint32_t unread, sent;
+        uint32_t sent; /* bus-unread.c: descriptors that were unread when the bus was asked, and those sent since */
         Tracked *tracked;
         Pending *pending;    /* calls that are answered later; utlist, doubly linked */
         Question *questions; /* the same */

@@ -208,7 +208,7 @@ def test_signals_tell_everybody(host):
     monitor = host.start("stdbuf -oL busctl monitor --match \"type='signal',sender='org.dmaowner1'\" org.dmaowner1")
     monitor.wait_output("Monitoring")
     host.run(HANDS["echo"].format(device=NIC))
-    host.wait("the signal", lambda: '"lost"' in monitor.output)
+    paths = f"/org/dmaowner1/lease/{lease}", f"/org/dmaowner1/group/{host.group(NIC)}"
+    host.wait("the signals", lambda: '"lost"' in monitor.output and all(path in monitor.output for path in paths))
     monitor.signal(15)
-    assert f"/org/dmaowner1/lease/{lease}" in monitor.output and f"/org/dmaowner1/group/{host.group(NIC)}" in monitor.output
     retry(host, NIC)
