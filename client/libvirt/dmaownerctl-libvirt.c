@@ -205,9 +205,8 @@ static json_object *find_lease(json_object *leases, const char *device) {
         for (size_t i = 0; i < json_object_array_length(leases); i++) {
                 json_object *lease = json_object_array_get_idx(leases, i),
                             *devices = json_member(lease, "Devices");
-                const char *state = json_string(lease, "State");
 
-                if (str_eq(state, "ended") || str_eq(state, "failed") || str_eq(state, "lost"))
+                if (lease_is_over(json_string(lease, "State")))
                         continue;
                 for (size_t k = 0; k < json_object_array_length(devices); k++)
                         if (str_eq(json_object_get_string(json_object_array_get_idx(devices, k)),

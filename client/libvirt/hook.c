@@ -15,8 +15,6 @@
 #include "client/report.h"
 #include "util/strings.h"
 
-#define _cleanup_bus_ _cleanup_(sd_bus_flush_close_unrefp)
-
 #define DAEMON_FOLDER  "/run/dmaownerd" /* is there when it has run since the host was started */
 #define DEVICES_FOLDER "/sys/bus/pci/devices"
 

@@ -75,7 +75,7 @@ static int take_devices(json_object *from, char ***ret) {
         return r;
 }
 
-static bool is_over(const char *state) {
+bool lease_is_over(const char *state) {
         return str_eq(state, "ended") || str_eq(state, "failed") || str_eq(state, "lost");
 }
 
@@ -84,7 +84,7 @@ static int take_lease(DomainLeases *l, json_object *from, const char *owner) {
         DomainLease *lease, *more;
         int r;
 
-        if (is_over(json_string(from, "State")) ||
+        if (lease_is_over(json_string(from, "State")) ||
             (uid_t)json_object_get_int64(json_object_array_get_idx(owned, 0)) != geteuid() ||
             !str_eq(json_object_get_string(json_object_array_get_idx(owned, 1)), owner))
                 return 0;

@@ -34,6 +34,8 @@ typedef struct DomainLeases {
 void leases_clear(DomainLeases *l);
 #define _cleanup_leases_ _cleanup_(leases_clear)
 
+/* Of a lease in this state nothing is left: "ended", "failed", "lost". */
+bool lease_is_over(const char *state);
 /* -EHOSTDOWN: the daemon does not answer. */
 int leases_list(sd_bus *bus, const Domain *d, DomainLeases *ret, char **why);
 /* The one that has the device; NULL: none. */
