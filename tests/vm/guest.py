@@ -96,8 +96,11 @@ class Agent:
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, **message):
-        with self.lock:
-            self.connection.sendall(json.dumps(message).encode() + b"\n")
+        try:
+            with self.lock:
+                self.connection.sendall(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise GuestError(f"the guest has ended: {error}") from error
 
     def start(self, argv, timeout, user, stdin, stream):
         command = Command(self, len(self.commands) + 1, argv, timeout, stream)
@@ -244,7 +247,9 @@ class Guest:
             raise GuestError(f"the guest did not come up again\n{self._last_words()}")
 
     def autopsy(self):
-        """Of a guest that does not answer any more: what its kernel was at, by a panic that ends it."""
+        """Of a guest that does not answer any more: what its kernel was at, by a panic that ends it, or how it ended."""
+        if self.process.poll() is not None:
+            return f"QEMU has ended with {self.process.returncode}\n{self._last_words()}"
         try:
             self.qmp("inject-nmi")
             self.process.wait(60)
@@ -292,7 +297,10 @@ class Guest:
                             f"rig.disks={','.join(disks)}", self.append]
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
-            "-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi,tb-size=512",
+            # Not thread=multi: before QEMU 8.2 a processor that writes to a device while another one moves or resets
+            # one (all that a change of drivers is about) may meet a memory map that is half changed, and QEMU ends by
+            # SIGSEGV in memory_region_dispatch_write.
+            "-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=single,tb-size=512",
             # Not "max,svm=off": with it mounts in the guest go unseen by systemd (QEMU 7.2).
             "-cpu", "max", "-smp", "2", "-m", str(self.memory),
             "-kernel", image / "vmlinuz", "-append", " ".join(kernel_arguments),
