@@ -140,8 +140,11 @@ class Qmp:
         self.execute("qmp_capabilities")
 
     def execute(self, command, **arguments):
-        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise GuestError(f"QEMU has ended: {error}") from error
         while True:
             message = self._read()
             if "event" in message:
@@ -298,8 +301,8 @@ class Guest:
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
             # Not thread=multi: before QEMU 8.2 a processor that writes to a device while another one moves or resets
-            # one (all that a change of drivers is about) may meet a memory map that is half changed, and QEMU ends by
-            # SIGSEGV in memory_region_dispatch_write.
+            # one (all that a change of drivers is about) may meet a memory map that is half changed. QEMU 7.2 has ended
+            # by SIGSEGV in memory_region_dispatch_write here; that this is why is the best guess.
             "-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=single,tb-size=512",
             # Not "max,svm=off": with it mounts in the guest go unseen by systemd (QEMU 7.2).
             "-cpu", "max", "-smp", "2", "-m", str(self.memory),
